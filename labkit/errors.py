@@ -1,0 +1,239 @@
+"""Every exception labkit raises, and the tree of them.
+
+::
+
+    LabkitError
+    ├── UsageError                  the caller is wrong: asking again changes nothing
+    │   ├── InvalidArgument         (ValueError)         an argument breaks its rule
+    │   ├── DuplicateError          (ValueError)         an id or name is already taken
+    │   ├── UnknownFlavor           (LookupError)
+    │   ├── UnknownImage            (LookupError)        not in the image library or catalogue
+    │   └── ClosedError             (RuntimeError)       used after close()
+    └── LabError                    the lab is wrong: it may be better later
+        ├── WorkerError             a worker could not be spoken to
+        │   ├── WorkerUnreachable   (ConnectionError)    nothing was sent
+        │   ├── HostKeyUnknown      (ConnectionError)    nothing was sent
+        │   ├── HostKeyChanged      (ConnectionError)    nothing was sent
+        │   ├── AuthenticationRefused (PermissionError)  nothing was sent
+        │   └── ConnectionLost      (ConnectionError)    a command was sent: its effect is unknown
+        ├── CommandError            a command on a worker did not do its work
+        │   ├── CommandFailed                            it ended with a status other than 0
+        │   ├── CommandTimeout      (TimeoutError)       it did not end in time
+        │   └── ProgramMissing      (FileNotFoundError)  the worker does not have the program
+        ├── TransferError           (OSError)            a file did not arrive, or not whole
+        └── ImageError
+            ├── BaseImageMissing    (FileNotFoundError)
+            ├── BaseImageInvalid    (ValueError)         truncated, wrong format, names another file
+            ├── BaseImageDiffers    (FileExistsError)    the worker has other content by this name
+            ├── OverlayExists       (FileExistsError)    never overwritten
+            ├── DiskTooSmall        (ValueError)         asked for less than the base image holds
+            └── DiskFull            (OSError)
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "AuthenticationRefused",
+    "BaseImageDiffers",
+    "BaseImageInvalid",
+    "BaseImageMissing",
+    "ClosedError",
+    "CommandError",
+    "CommandFailed",
+    "CommandTimeout",
+    "ConnectionLost",
+    "DiskFull",
+    "DiskTooSmall",
+    "DuplicateError",
+    "HostKeyChanged",
+    "HostKeyUnknown",
+    "ImageError",
+    "InvalidArgument",
+    "LabError",
+    "LabkitError",
+    "OverlayExists",
+    "ProgramMissing",
+    "TransferError",
+    "UnknownFlavor",
+    "UnknownImage",
+    "UsageError",
+    "WorkerError",
+    "WorkerUnreachable",
+]
+
+
+class LabkitError(Exception):
+    """The root: says what happened and to what, why, and what to do next.
+
+    `what` names the thing ("cannot create the disk of vm1 on 10.0.10.1"), `why` the cause,
+    `fix` the next step; `context` keeps the facts as plain values for programs, and `code` is a
+    stable word for them to branch on.
+    """
+
+    code: ClassVar[str] = "labkit"
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "", **context: Any) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+        self.context = context
+
+    def __str__(self) -> str:
+        text = f"{self.what}: {self.why}" if self.why else self.what
+        return f"{text.rstrip('.')}. {self.fix}" if self.fix else text
+
+
+class UsageError(LabkitError):
+    """The caller is wrong; nothing was done, and asking again changes nothing."""
+
+    code = "usage"
+
+
+class InvalidArgument(UsageError, ValueError):
+    """An argument breaks its rule. `context` holds `argument`, `value` and `rule`."""
+
+    code = "invalid-argument"
+
+
+class DuplicateError(UsageError, ValueError):
+    """An id or a name that must be unique is already taken."""
+
+    code = "duplicate"
+
+
+class UnknownFlavor(UsageError, LookupError):
+    """There is no flavor of this name."""
+
+    code = "unknown-flavor"
+
+
+class UnknownImage(UsageError, LookupError):
+    """Neither the image library nor the catalogue knows this name."""
+
+    code = "unknown-image"
+
+
+class ClosedError(UsageError, RuntimeError):
+    """An executor was used after `close()`."""
+
+    code = "closed"
+
+
+class LabError(LabkitError):
+    """The lab is wrong; the same request may succeed later."""
+
+    code = "lab"
+
+
+class WorkerError(LabError):
+    """A worker could not be spoken to."""
+
+    code = "worker"
+
+
+class WorkerUnreachable(WorkerError, ConnectionError):
+    """No connection to the worker could be made; nothing was sent."""
+
+    code = "worker-unreachable"
+
+
+class HostKeyUnknown(WorkerError, ConnectionError):
+    """The worker's host key is in no known_hosts file; nothing was sent."""
+
+    code = "host-key-unknown"
+
+
+class HostKeyChanged(WorkerError, ConnectionError):
+    """The worker shows another host key than the recorded one; nothing was sent."""
+
+    code = "host-key-changed"
+
+
+class AuthenticationRefused(WorkerError, PermissionError):
+    """The worker accepted none of the keys offered; nothing was sent."""
+
+    code = "authentication-refused"
+
+
+class ConnectionLost(WorkerError, ConnectionError):
+    """The connection broke after a command was sent: whether it took effect is unknown.
+
+    labkit never sends a command again by itself; look first, then decide.
+    """
+
+    code = "connection-lost"
+
+
+class CommandError(LabError):
+    """A command on a worker did not do its work."""
+
+    code = "command"
+
+
+class CommandFailed(CommandError):
+    """A command ended with a status other than 0. `context["result"]` is the `Result`."""
+
+    code = "command-failed"
+
+
+class CommandTimeout(CommandError, TimeoutError):
+    """A command did not end in time; the text says whether it was ended on the worker."""
+
+    code = "command-timeout"
+
+
+class ProgramMissing(CommandError, FileNotFoundError):
+    """The worker does not have a program that labkit needs there."""
+
+    code = "program-missing"
+
+
+class TransferError(LabError, OSError):
+    """A file did not arrive, or not whole; the target is as it was before."""
+
+    code = "transfer"
+
+
+class ImageError(LabError):
+    """A disk image is not what it must be, or cannot be made."""
+
+    code = "image"
+
+
+class BaseImageMissing(ImageError, FileNotFoundError):
+    """The base image is neither on the worker nor on this machine."""
+
+    code = "base-image-missing"
+
+
+class BaseImageInvalid(ImageError, ValueError):
+    """The base image is truncated, of another format, or names another file in its header."""
+
+    code = "base-image-invalid"
+
+
+class BaseImageDiffers(ImageError, FileExistsError):
+    """The worker has other content under the base image's name; overlays may depend on it."""
+
+    code = "base-image-differs"
+
+
+class OverlayExists(ImageError, FileExistsError):
+    """The overlay is already there; labkit never overwrites a disk."""
+
+    code = "overlay-exists"
+
+
+class DiskTooSmall(ImageError, ValueError):
+    """The flavor's disk is smaller than the base image it starts from."""
+
+    code = "disk-too-small"
+
+
+class DiskFull(ImageError, OSError):
+    """There is no room for the image."""
+
+    code = "disk-full"

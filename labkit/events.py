@@ -1,0 +1,65 @@
+"""What happened, as values: every stage of labkit's work tells it through one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened on `host` to `subject` (a file, a VM, a worker)."""
+
+    host: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCopyProgress(Event):
+    """A base image is on its way to a worker.
+
+    `done` of `total` bytes of the image are there, holes included; `sent` bytes went over the
+    network. The first event has `done` = what an earlier, interrupted copy had left there.
+    """
+
+    done: int
+    total: int
+    sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCopyWaiting(Event):
+    """Another manager is copying the same image to this worker; ours waits for it."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCopied(Event):
+    """A base image is on the worker, whole and verified against `sha256`."""
+
+    sha256: str
+    sent: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayCreated(Event):
+    """A VM's disk was made; `adopted` when an earlier, interrupted request had made it."""
+
+    size: int
+    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayDeleted(Event):
+    """A VM's disk was deleted, or (`absent`) was not there any more."""
+
+    absent: bool = False
+
+
+Listener = Callable[[Event], None]
+
+
+def ignore(_event: Event) -> None:
+    """The listener of those who do not listen."""

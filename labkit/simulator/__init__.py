@@ -1,0 +1,1 @@
+"""A simulated lab: workers with memory, for notebooks, demos and tests."""

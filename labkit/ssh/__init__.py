@@ -1,0 +1,1 @@
+"""Workers reached over SSH."""

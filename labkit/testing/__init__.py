@@ -1,0 +1,1 @@
+"""For tests of labkit, and of what is built on it."""

@@ -1,0 +1,1 @@
+"""Forms and live views of labkit for Jupyter."""
