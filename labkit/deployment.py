@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labkit import events, rules
@@ -378,7 +378,7 @@ class DeploymentAPI:
         except LabkitError as error:
             self.last_error = error
             logger.warning("cannot %s %s on %s: %s", verb, name, host, error)
-        except Exception as error:  # noqa: BLE001 - the contract: these forms never raise
+        except Exception as error:
             self.last_error = error
             logger.exception("cannot %s %s on %s", verb, name, host)
         else:

@@ -1,4 +1,4 @@
-"""Values as tables: plain pandas DataFrames with stable columns and dtypes, right also when empty."""
+"""Values as tables: plain pandas DataFrames with stable columns and dtypes, also when empty."""
 
 from __future__ import annotations
 
