@@ -117,7 +117,7 @@ class ManagerFiles(Protocol):
     """The files of the manager, the machine where labkit runs and base images come from."""
 
     def identity(self, path: str) -> tuple[int, Hashable] | None:
-        """The size of the file in bytes and a value that changes with its content; None: no file."""
+        """The size in bytes and a value that changes with the content; None where no file is."""
 
     def open(self, path: str) -> BinaryIO:
         """The file, for reading and seeking."""

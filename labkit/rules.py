@@ -1,4 +1,4 @@
-"""What names, ids, counts, hosts and paths may look like: each rule once, checked before any effect.
+"""What names, ids, counts, hosts and paths may look like; each rule once, before any effect.
 
 Every function returns its value, so that a check reads as an assignment, and raises
 `InvalidArgument` naming the argument, the value and the rule (contract part 3, faults 6, 12, 15).
@@ -18,7 +18,7 @@ NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 OWNER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.@+-]{0,126}")
 HOST = re.compile(r"(?=.{1,253}\Z)[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?(\.[a-zA-Z0-9_-]+)*\.?")
 IMAGE_FILE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.+-]{0,127}")
-FOLDER = re.compile(r"(~|~/|/)?[a-zA-Z0-9_.+@-]+(/[a-zA-Z0-9_.+@-]+)*/?|~|/")
+FOLDER = re.compile(r"~?(/[a-zA-Z0-9_.+@-]+)+/?|~|/")
 
 OVERLAY_SUFFIX = "_img.qcow2"
 MAX_VM_ID = 65535  # two bytes of the MAC address hold it
@@ -164,5 +164,5 @@ def overlay_path(value: Any, argument: str = "image_path") -> str:
 
 def disk_bytes(disk_gb: float) -> int:
     """A flavor's disk in bytes: GB are 2^30, rounded up to the 512-byte sectors of a disk."""
-    sectors = -(-round(positive(disk_gb, "disk_gb") * GIB) // 512)
+    sectors = -(-math.ceil(positive(disk_gb, "disk_gb") * GIB) // 512)
     return sectors * 512

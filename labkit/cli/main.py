@@ -1,0 +1,58 @@
+"""The `labkit` command: its groups, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import rich_click as click
+
+import labkit
+from labkit.cli import show
+from labkit.cli.demo import demo
+from labkit.cli.image import image
+from labkit.cli.worker import worker
+from labkit.errors import LabkitError, UsageError
+
+OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+EPILOG = """Exit codes: 0 done, 1 the lab could not do it, 2 wrong usage, 130 interrupted."""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Real network labs from a notebook cell: VMs, their disks and their links."""
+
+
+@cli.command()
+def version() -> None:
+    """Show the version of labkit and of what it runs on."""
+    show.say(f"labkit {labkit.__version__}, Python {sys.version.split()[0]}")
+
+
+for command in (demo, image, worker):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        cli.main(args=arguments, prog_name="labkit", standalone_mode=False)
+    except UsageError as problem:
+        show.error(problem)
+        return WRONG_USAGE
+    except LabkitError as problem:
+        show.error(problem)
+        return FAILED
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        show.err.print("Interrupted. What was begun is taken back or can be asked for again.")
+        return INTERRUPTED
+    except click.ClickException as problem:
+        problem.show()
+        return problem.exit_code
+    except BrokenPipeError:  # the reader, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return OK

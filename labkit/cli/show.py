@@ -1,0 +1,70 @@
+"""How the command line looks: tables, errors, sizes and progress on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from labkit.errors import LabkitError
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+
+
+def say(text: str = "") -> None:
+    """A line of rich markup on standard output."""
+    out.print(text)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows under headings; numbers to the right, missing values empty."""
+    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    lines = [list(row) for row in rows]
+    for index, column in enumerate(columns):
+        numbers = all(isinstance(line[index], int | float) for line in lines)
+        grid.add_column(column, justify="right" if numbers and lines else "left", overflow="fold")
+    for line in lines:
+        grid.add_row(*("" if value is None else escape(str(value)) for value in line))
+    out.print(grid)
+    if not lines:
+        out.print("[dim](none)[/dim]")
+
+
+def error(problem: LabkitError) -> None:
+    """An error as three short paragraphs: what, why, what to do."""
+    err.print(f"[bold red]Error:[/bold red] {escape(problem.what)}")
+    if problem.why:
+        err.print(f"  [bold]why[/bold]  {escape(problem.why)}")
+    if problem.fix:
+        err.print(f"  [bold]do[/bold]   {escape(problem.fix)}")
+
+
+def size(count: int | float | None) -> str:
+    """Bytes for people, in powers of 1024 as qemu-img counts."""
+    if count is None:
+        return "?"
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A bar for bytes on their way, on standard error; gone when done."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        console=err,
+        transient=True,
+    ) as bar:
+        yield bar

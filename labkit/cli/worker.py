@@ -1,0 +1,69 @@
+"""`labkit worker`: is a worker ready for labkit?"""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from labkit.cli import show
+from labkit.executor import Executor, LocalExecutor
+
+
+@click.group()
+def worker() -> None:
+    """Look at workers, the hosts where VMs lie."""
+
+
+@worker.command()
+@click.argument("host")
+@click.option("--user", default="ubuntu", show_default=True, help="Whom to log in as.")
+@click.option("--port", default=22, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--key", type=click.Path(exists=True, dir_okay=False), help="Private key file.")
+@click.option("--known-hosts", type=click.Path(dir_okay=False), help="Instead of the user's own.")
+@click.option("--base-dir", default="~/vm_images", show_default=True, help="Images' folder there.")
+@click.option("--local", is_flag=True, help="HOST is this machine: run commands here, no SSH.")
+def check(
+    host: str,
+    user: str,
+    port: int,
+    key: str | None,
+    known_hosts: str | None,
+    base_dir: str,
+    local: bool,
+) -> None:
+    """Check that HOST can be reached and has what labkit needs there.
+
+    Exit code 0: ready. 1: not ready; the output says what is missing.
+    """
+    from labkit.images.manager import QCOWManager  # noqa: PLC0415 - keeps `labkit version` quick
+
+    executor: Executor
+    if local:
+        executor = LocalExecutor()
+    else:
+        from labkit.ssh.executor import RemoteExecutor  # noqa: PLC0415 - loads paramiko
+
+        executor = RemoteExecutor(user, port=port, key_file=key, known_hosts=known_hosts)
+    try:
+        with show.err.status(f"asking {host} …"):
+            facts = QCOWManager(executor, base_dir).look(host)
+    finally:
+        executor.close()
+    qemu = facts.qemu_img or "missing: sudo apt install qemu-utils"
+    show.table(
+        f"Worker {host}",
+        ("what", "value"),
+        [
+            ("python3", facts.python),
+            ("qemu-img", qemu),
+            ("cores", str(facts.cores)),
+            ("memory", show.size(facts.ram)),
+            ("image folder", facts.base_dir),
+            ("free disk", f"{show.size(facts.free)} of {show.size(facts.total)}"),
+            ("base images", str(len(facts.bases))),
+            ("VM disks", str(len(facts.overlays))),
+        ],
+    )
+    if facts.qemu_img is None:
+        show.say("[red]Not ready.[/red]")
+        raise click.exceptions.Exit(1)
+    show.say("[green]Ready.[/green]")
