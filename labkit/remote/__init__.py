@@ -28,7 +28,8 @@ A request that cannot be done answers ``{"ok": false, "problem": {"code": CODE, 
 base-missing              ``file``
 base-invalid              ``file``, ``reason``
 base-differs              ``file``, ``here`` and ``wanted`` (sha256)
-overlay-exists            ``file``, ``mark`` or null, ``base`` or null, ``user``, ``modified`` (ISO time)
+overlay-exists            ``file``, ``mark`` or null, ``base`` or null, ``user``,
+                          ``modified`` (ISO 8601, UTC)
 disk-too-small            ``file``, ``size``, ``base_size`` (bytes)
 disk-full                 ``dir``, ``free`` (bytes)
 not-writable              ``dir``, ``reason``

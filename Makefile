@@ -1,0 +1,72 @@
+# The two commands of the README are `make demo` and `make test`; `make help` lists all.
+.DEFAULT_GOAL := help
+VENV ?= .venv
+BIN := $(VENV)/bin
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+# In CI a skipped test is a failure: everything a test needs can be installed there.
+PYTEST := $(BIN)/pytest $(if $(CI),--fail-on-skip)
+QUICK := not ssh and not browser and not slow
+
+.PHONY: help demo lab test test-all check units notebooks test-ssh test-browser test-slow benchmarks format clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.run ## Create real VM disks, show them as tables, delete them
+	@.ci/setup apt "real VM disks" qemu-img=qemu-utils || true
+	@$(BIN)/labkit demo
+
+lab: $(VENV)/.notebook ## Open JupyterLab on the quickstart notebook
+	$(BIN)/jupyter lab notebooks/01_quickstart.ipynb
+
+test: $(VENV)/.dev check units notebooks ## The quick suite: checks, units, simulator, real qemu-img, notebooks
+
+test-all: test test-ssh test-browser test-slow ## Everything: adds real SSH, a real browser and slow tests
+
+check: $(VENV)/.dev ## Style, types and floors
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+units: $(VENV)/.dev ## Units, simulator and real qemu-img
+	@.ci/setup apt "tests with real disk images" qemu-img=qemu-utils || true
+	$(PYTEST) -q -n 2 -m "$(QUICK)"
+
+notebooks: $(VENV)/.dev ## The tutorial notebooks, their outputs compared
+	$(PYTEST) -q -n 2 --dist loadfile -p nbval --nbval --nbval-current-env \
+		--nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
+
+test-ssh: $(VENV)/.dev ## Tests with a real OpenSSH server on loopback
+	@.ci/setup apt "tests over SSH" qemu-img=qemu-utils sshd=openssh-server ssh=openssh-client
+	$(PYTEST) -q -m ssh
+
+test-browser: $(VENV)/.dev ## Tests with a real JupyterLab in a real browser
+	@.ci/setup apt "tests in a browser" chromium=chromium
+	$(PYTEST) -q -m browser
+
+test-slow: $(VENV)/.dev ## Tests that take long, such as a fresh installation
+	$(PYTEST) -q -m "slow and not ssh and not browser"
+
+benchmarks: $(VENV)/.dev ## Measure against named rivals; prints ratios (minutes)
+	@.ci/setup apt "benchmarks" qemu-img=qemu-utils sshd=openssh-server ssh=openssh-client zstd=zstd
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.run: pyproject.toml
+	@.ci/setup venv $(VENV)
+	@touch $@
+
+$(VENV)/.notebook: pyproject.toml
+	@.ci/setup venv $(VENV) notebook
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.dev: pyproject.toml
+	@.ci/setup venv $(VENV) dev
+	@touch $@ $(VENV)/.run $(VENV)/.notebook
