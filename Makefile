@@ -7,7 +7,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 PYTEST := $(BIN)/pytest $(if $(CI),--fail-on-skip)
 QUICK := not ssh and not browser and not slow
 
-.PHONY: help demo lab test test-all check units notebooks test-ssh test-browser test-slow benchmarks format clean
+.PHONY: help demo lab test test-all check units notebooks test-ssh test-browser test-slow docs benchmarks format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -48,9 +48,12 @@ test-browser: $(VENV)/.dev ## Tests with a real JupyterLab in a real browser
 test-slow: $(VENV)/.dev ## Tests that take long, such as a fresh installation
 	$(PYTEST) -q -m "slow and not ssh and not browser"
 
+docs: $(VENV)/.dev ## Write the API reference to build/docs
+	$(BIN)/pdoc -o build/docs labkit labkit_widgets
+
 benchmarks: $(VENV)/.dev ## Measure against named rivals; prints ratios (minutes)
 	@.ci/setup apt "benchmarks" qemu-img=qemu-utils sshd=openssh-server ssh=openssh-client zstd=zstd
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file $(if $(ROUNDS),--rounds $(ROUNDS)) || exit 1; done
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix --quiet . || true
