@@ -1,0 +1,336 @@
+"""Simulated machines and processes: what a simulated program is started with, and how it runs.
+
+A program is a plain function of its `Process` that returns its status, or a generator that does
+and that yields what it waits for: time (`Wait`) or its input (`INPUT`). It has no thread; whoever
+wants its output drives it (`Running`), so that timeouts and interrupts are exact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import posixpath
+import signal
+import threading
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol, TypeAlias, TypeVar
+
+from labkit import rules
+from labkit.executor import MAX_OUTPUT, NO_SUCH_PROGRAM, SIGNALLED
+from labkit.simulator.clock import SECOND, Clock
+from labkit.simulator.faults import Fault, Faults, readable
+from labkit.simulator.files import FileTree
+
+PROGRAM_SECONDS = 0.002  # what starting any program takes
+BIN_FOLDERS = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The program sleeps, or works, for this long; 0 only gives others a turn.
+
+    With `for_input` it goes on as soon as there is standard input, or its end; `is_contended`
+    says that it waits for what another program does.
+    """
+
+    seconds: float
+    for_input: bool = False
+    is_contended: bool = False
+
+
+INPUT = Wait(math.inf, for_input=True)
+TURN = Wait(0)
+T = TypeVar("T")
+Steps: TypeAlias = Generator[Wait, None, T]
+
+
+class Sink(Protocol):
+    """Where a process writes to."""
+
+    def write(self, data: bytes, /) -> None: ...
+
+
+class TooMuchOutput(Exception):
+    """A buffer is over its limit."""
+
+
+class Buffer:
+    """A stream of bytes between a writer and a reader, one of which may be outside."""
+
+    def __init__(self, data: bytes = b"", *, ended: bool = False, limit: int = MAX_OUTPUT) -> None:
+        self.data = bytearray(data)
+        self.ended = ended
+        self.limit = limit
+
+    def write(self, data: bytes, /) -> None:
+        self.data += data
+        if len(self.data) > self.limit:
+            raise TooMuchOutput
+
+    def take(self, size: int) -> bytes:
+        """Up to `size` bytes from its start; all when `size` is negative."""
+        end = len(self.data) if size < 0 else size
+        taken = bytes(self.data[:end])
+        del self.data[:end]
+        return taken
+
+
+class Nowhere:
+    """``/dev/null``."""
+
+    def write(self, data: bytes, /) -> None:
+        del data
+
+
+@dataclass(slots=True)
+class Process:
+    """What a program knows of its surroundings. `folder` is its working directory."""
+
+    machine: Machine
+    argv: tuple[str, ...]
+    stdin: Buffer
+    stdout: Sink
+    stderr: Sink
+    folder: str
+    environment: dict[str, str] = field(default_factory=dict)
+    pid: int = 0
+
+    @property
+    def files(self) -> FileTree:
+        return self.machine.files
+
+    def path(self, path: str) -> str:
+        """A path of its arguments, from the root."""
+        return self.files.absolute(posixpath.join(self.folder, path))
+
+    def say(self, *lines: str) -> None:
+        """Lines of text to standard output."""
+        self.stdout.write(encode("".join(f"{line}\n" for line in lines)))
+
+    def fail(self, message: str, status: int = 1) -> int:
+        """Complain on standard error in the program's name; returns the status to end with."""
+        self.stderr.write(encode(f"{posixpath.basename(self.argv[0])}: {message}\n"))
+        return status
+
+    def read(self, size: int) -> Steps[bytes]:
+        """Up to `size` bytes of standard input, as soon as there are any; ``b""`` at its end."""
+        while not self.stdin.data and not self.stdin.ended:
+            yield INPUT
+        return self.stdin.take(size)
+
+    def read_all(self) -> Steps[bytes]:
+        """All of standard input."""
+        while not self.stdin.ended:
+            yield INPUT
+        return self.stdin.take(-1)
+
+    def start(
+        self,
+        *argv: str,
+        stdin: Buffer | None = None,
+        stdout: Sink | None = None,
+        stderr: Sink | None = None,
+        folder: str | None = None,
+    ) -> Steps[int]:
+        """Run another program to its end; what is not given is shared with this one."""
+        child = dataclasses.replace(
+            self,
+            argv=argv,
+            stdin=self.stdin if stdin is None else stdin,
+            stdout=stdout or self.stdout,
+            stderr=stderr or self.stderr,
+            folder=self.folder if folder is None else folder,
+            environment=dict(self.environment),
+            pid=next(self.machine.pids),
+        )
+        return (yield from self.machine.start(child))
+
+
+Program: TypeAlias = Callable[[Process], int | Steps[int]]
+
+
+def encode(text: str) -> bytes:
+    """Text as a program's bytes; arguments that were no UTF-8 come out as they went in."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+class Machine:
+    """A simulated machine: its address, size and user, its files, and the programs it has."""
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        programs: Mapping[str, Program],
+        *,
+        hostname: str = "",
+        user: str = "ubuntu",
+        cores: int = 4,
+        ram: int = 8 * rules.GIB,
+        faults: Faults | None = None,
+    ) -> None:
+        self.name = name
+        self.hostname = hostname or name
+        self.clock = clock
+        self.programs = dict(programs)
+        self.user = user
+        self.cores = cores
+        self.ram = ram
+        self.files = FileTree(clock, user=user)
+        self.faults = faults or Faults()
+        self.lock = threading.RLock()
+        self.pids = itertools.count(1001)
+        self.locked: set[str] = set()  # paths that a running program has locked
+
+    def __repr__(self) -> str:
+        return f"<Machine {self.name}>"
+
+    def program(self, name: str) -> Program | None:
+        """The program a name or a path in one of the system's folders stands for."""
+        folder, base = posixpath.split(name)
+        return self.programs.get(base) if not folder or folder in BIN_FOLDERS else None
+
+    def has(self, name: str) -> bool:
+        """Whether a program can be started here, as `which` tells it."""
+        return self.program(name) is not None and not self.faults.hide(self.name, name)
+
+    def process(self, argv: tuple[str, ...], stdin: Buffer, stdout: Sink, stderr: Sink) -> Process:
+        """A process as a login starts it: in the home folder."""
+        home = self.files.home
+        environment = {"HOME": home, "USER": self.user, "PATH": ":".join(BIN_FOLDERS), "PWD": home}
+        return Process(self, argv, stdin, stdout, stderr, home, environment, next(self.pids))
+
+    def start(self, process: Process, program: Program | None = None) -> Steps[int]:
+        """Run a program to its end, with the faults that are scripted for it.
+
+        `program` is done in place of the one that the process names.
+        """
+        fault = self.faults.of_program(self.name, readable(process.argv))
+        yield Wait(PROGRAM_SECONDS)
+        if fault is None:
+            return (yield from self._work(process, program))
+        return (yield from self._misbehave(process, program, fault))
+
+    def _work(self, process: Process, program: Program | None) -> Steps[int]:
+        program = program or self.program(process.argv[0])
+        if program is None:
+            return self._missing(process)
+        outcome = program(process)
+        return outcome if isinstance(outcome, int) else (yield from outcome)
+
+    def _missing(self, process: Process) -> int:
+        process.stderr.write(encode(f"{process.argv[0]}: not found\n"))
+        return NO_SUCH_PROGRAM
+
+    def _misbehave(self, process: Process, program: Program | None, fault: Fault) -> Steps[int]:
+        if fault.kind == "exit":
+            process.stderr.write(encode(fault.stderr))
+            return fault.status
+        if fault.kind == "missing":
+            return self._missing(process)
+        if fault.kind == "hang":
+            yield Wait(math.inf)
+        before, self.files.refuse = self.files.refuse, fault.error_number
+        try:
+            return (yield from self._work(process, program))
+        finally:
+            self.files.refuse = before
+
+
+class Stop(Enum):
+    """Why a running program stands still."""
+
+    ENDED = "it ended"
+    ENOUGH = "there is enough output"
+    HUNGRY = "it waits for input"
+    LATE = "the deadline passed"
+
+
+class Running:
+    """A program in progress. It moves only in `advance`, and keeps its own moment in time."""
+
+    def __init__(self, machine: Machine, process: Process, program: Program | None = None) -> None:
+        self.machine = machine
+        self.process = process
+        self.moment = machine.clock.moment
+        self.status: int | None = None
+        self._steps = machine.start(process, program)
+        self._wait: Wait | None = None
+        self._left = 0.0  # microseconds of the present `Wait` that are still to come
+
+    def catch_up(self) -> None:
+        """What the clock shows has passed for this program too, as far as it was waiting."""
+        now = self.machine.clock.moment
+        if self._wait is not None:
+            self._left = max(0.0, self._left - (now - self.moment))
+        self.moment = max(now, self.moment)
+
+    def advance(
+        self, deadline: int, enough: Callable[[], bool] = lambda: False, *, idle: bool = False
+    ) -> Stop:
+        """Let it run until it ends, needs input, is past the deadline, or there is enough.
+
+        With `idle` time passes while it waits for input that does not come.
+        """
+        while self.status is None:
+            if enough():
+                return Stop.ENOUGH
+            if self._wait is None:
+                self._step()
+                continue
+            if self._wait.for_input and self._has_input():
+                self._wait = None
+                continue
+            if self._wait.for_input and not idle:
+                return Stop.HUNGRY
+            if self._left > deadline - self.moment:
+                self._pass(max(0, deadline - self.moment))
+                return Stop.HUNGRY if self._wait.for_input else Stop.LATE
+            if self._wait.is_contended:
+                self.machine.clock.let_others_work()
+            self._pass(int(self._left))
+            self._wait = None
+        return Stop.ENDED
+
+    def close(self) -> None:
+        """End it where it stands."""
+        with self.machine.lock:
+            self._steps.close()
+        if self.status is None:
+            self.status = SIGNALLED + signal.SIGKILL
+
+    def _has_input(self) -> bool:
+        return self.process.stdin.ended or bool(self.process.stdin.data)
+
+    def _pass(self, microseconds: int) -> None:
+        self.machine.clock.move(self.moment, self.moment + microseconds)
+        self.moment += microseconds
+        self._left -= microseconds
+
+    def _step(self) -> None:
+        with self.machine.lock:
+            try:
+                self._wait = next(self._steps)
+            except StopIteration as end:
+                self.status = end.value
+                return
+        seconds = self._wait.seconds
+        self._left = seconds if math.isinf(seconds) else round(seconds * SECOND)
+
+
+def at_once(steps: Steps[T]) -> Steps[T]:
+    """Run the steps with nothing in between, then wait as long as they would have."""
+    seconds = 0.0
+    while True:
+        try:
+            wait = next(steps)
+        except StopIteration as end:
+            yield Wait(seconds)
+            value: T = end.value
+            return value
+        seconds += wait.seconds
+        if math.isinf(seconds):
+            yield wait
