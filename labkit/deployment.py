@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,8 @@ class DeploymentAPI:
             rules.image_file(base_image_path)
         self.remote_executor = remote_executor
         self.base_image_path = base_image_path
-        self.qcow_manager = QCOWManager(remote_executor, base_dir, on_event=on_event)
+        self._listeners = events.Listeners(on_event)
+        self.qcow_manager = QCOWManager(remote_executor, base_dir, on_event=self._listeners)
         self.vnc_port_counter = FIRST_VNC_PORT - 1
         self.last_error: Exception | None = None
         self._lock = threading.Lock()
@@ -122,6 +123,13 @@ class DeploymentAPI:
         """The same VMs as values, in the order they were made."""
         with self._lock:
             return tuple(self._vms.values())
+
+    def listen(self, listener: events.Listener) -> Callable[[], None]:
+        """Tell `listener` too what happens, from any thread, until the returned function is called.
+
+        What it raises ends the work it hears of.
+        """
+        return self._listeners.add(listener)
 
     # the seed's forms
 

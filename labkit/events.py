@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -63,3 +64,29 @@ Listener = Callable[[Event], None]
 
 def ignore(_event: Event) -> None:
     """The listener of those who do not listen."""
+
+
+class Listeners:
+    """One listener that tells many; they may come and go while events happen, in any thread."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._lock = threading.Lock()
+        self._listeners: dict[object, Listener] = {object(): one for one in listeners}
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            listeners = list(self._listeners.values())
+        for listener in listeners:
+            listener(event)
+
+    def add(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` too, until the function that is returned is called; again is fine."""
+        ticket = object()
+        with self._lock:
+            self._listeners[ticket] = listener
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners.pop(ticket, None)
+
+        return stop
