@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["sshd_server"]
+
 settings.register_profile("labkit", deadline=None, derandomize=True)
 settings.load_profile("labkit")
 

@@ -54,7 +54,7 @@ class Command:
 
         Where that fails the connection is given up, and the command's watcher ends it.
         """
-        if isinstance(trouble, LostError | NotStartedError) or session.ended:
+        if isinstance(trouble, LostError | NotStartedError):
             return ENDED
         if session.pid is None:
             connection.retire()

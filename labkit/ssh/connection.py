@@ -127,7 +127,7 @@ def _attempts(error: Exception, login: Login) -> int:
     """How often it is worth trying in all, after this error."""
     if isinstance(error, ConnectionRefusedError):
         return min(REFUSED_ATTEMPTS, login.attempts)
-    hopeless = (socket.gaierror, TimeoutError, paramiko.IncompatiblePeer)
+    hopeless = (socket.gaierror, TimeoutError, paramiko.ssh_exception.IncompatiblePeer)
     if isinstance(error, hopeless) or (
         isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)
     ):

@@ -37,6 +37,7 @@ _PUT = (
     _PATH
     + """[ -d "$p" ] && { echo "put: Is a directory" >&2; exit 1; }
 t=${p%/*}/.${p##*/}.$2.part
+trap '' PIPE  # its own last words must not end it before it has cleaned up
 trap 'rm -f -- "$t"; exit 1' HUP INT TERM
 cat >"$t" && mv -f -- "$t" "$p" && exit 0
 rm -f -- "$t"

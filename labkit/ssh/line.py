@@ -21,10 +21,9 @@ MAX_LINE = 128 * 1024 - 1  # Linux refuses a longer argument, and the line is on
 
 _MARK = r"printf '{token}:%s:\n' $$; printf '{token}:\n' >&2; "
 # The shell's own messages ("Killed") must not look like the program's: its stderr is kept as 4.
-# A shell that is told to end stays until its program has ended, so that it is no zombie.
-_SET_UP = "exec 3<&0 4>&2 2>/dev/null; trap wait TERM; "
+_SET_UP = "exec 3<&0 4>&2 2>/dev/null; "
 _END_GROUP = "trap '' TERM; kill -s TERM -- -$$; sleep 1; kill -s KILL -- -$$"
-_PROGRAM = "(exec -- {words} 2>&4{input} 3<&- 4>&-)"
+_PROGRAM = "(exec {words} 2>&4{input} 3<&- 4>&-)"
 
 # The session's input stays open for as long as the session lives, and nothing is sent on it.
 _RUN = (
@@ -48,13 +47,24 @@ _STREAM = (
 
 END_OF_INPUT = b"\n"
 
-# Ends the process group $1, kindly first; status 0 when nothing is left of it.
+# Ends the process group $1, kindly first; status 0 when nothing is left of it but zombies, which
+# the worker's init has yet to collect. In /proc/PID/stat, state, parent and group follow the ")".
 END_GROUP = """
-kill -s TERM -- "-$1" 2>/dev/null
+group=$1
+lives() {
+  kill -s 0 -- "-$group" 2>/dev/null || return 1
+  for file in /proc/[0-9]*/stat; do
+    read -r line 2>/dev/null <"$file" || continue
+    set -- ${line##*) }
+    [ "$3" = "$group" ] && [ "$1" != Z ] && return 0
+  done
+  return 1
+}
+kill -s TERM -- "-$group" 2>/dev/null
 n=0
-while kill -s 0 -- "-$1" 2>/dev/null; do
+while lives; do
   n=$((n + 1))
-  [ $n -eq 20 ] && kill -s KILL -- "-$1" 2>/dev/null
+  [ $n -eq 20 ] && kill -s KILL -- "-$group" 2>/dev/null
   [ $n -ge 40 ] && exit 1
   sleep 0.05
 done
@@ -80,6 +90,8 @@ def stream_line(argv: Sequence[str], token: str) -> bytes:
 
 
 def _line(form: str, argv: Sequence[str], token: str, source: str, size: int = 0) -> bytes:
+    if argv[0].startswith("-"):  # bash would take it for an option of exec, and dash has no "--"
+        rules.invalid("argv", list(argv), "a program whose name does not begin with '-'")
     program = _PROGRAM.format(words=" ".join(map(quote, argv)), input=source)
     text = _MARK.format(token=token) + _SET_UP + form.format(program=program, size=size)
     line = text.encode("utf-8", "surrogateescape")

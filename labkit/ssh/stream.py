@@ -95,7 +95,7 @@ class RemoteStream:
             return
         self._closed = True
         try:
-            if self._session.connected:
+            if self._session.connected and not self._session.ended:
                 self._command.end(self._connection, self._session)
         finally:
             self._connection.close()

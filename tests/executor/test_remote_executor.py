@@ -1,0 +1,43 @@
+"""The contract of executors, kept by the one over SSH with a real OpenSSH server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from argument_property import ArgumentProperty
+from sshd_server import need_sshd, remote_executor
+
+from labkit.executor import Executor
+from labkit.testing.contract import ExecutorContract
+from labkit.testing.sshd import SSHServer
+
+
+@pytest.mark.ssh
+class TestRemoteExecutor(ArgumentProperty, ExecutorContract):
+    @pytest.fixture
+    def executor(self, sshd: SSHServer) -> Iterator[Executor]:
+        with remote_executor(sshd) as executor:
+            yield executor
+
+    @pytest.fixture
+    def host(self, sshd: SSHServer) -> str:
+        return sshd.host
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> str:
+        return str(tmp_path)
+
+
+@pytest.mark.ssh
+@pytest.mark.slow
+class TestRemoteExecutorWithDash(TestRemoteExecutor):
+    """The same where the login shell is a plain POSIX shell and not bash."""
+
+    @pytest.fixture(scope="class")
+    def sshd(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SSHServer]:
+        need_sshd()
+        settings = {"ForceCommand": 'exec dash -c "$SSH_ORIGINAL_COMMAND"'}
+        with SSHServer(tmp_path_factory.mktemp("sshd-dash"), settings=settings) as server:
+            yield server
