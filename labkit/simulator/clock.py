@@ -57,7 +57,8 @@ class Clock:
 
     def move(self, start: int, end: int) -> None:
         """Go from one moment to another: the one place where a simulation really waits."""
-        if self.pace and end > start:
-            threading.Event().wait((end - start) / SECOND * self.pace)
+        rest = end - max(start, self._moment)
+        if self.pace and rest > 0:
+            threading.Event().wait(rest / SECOND * self.pace)
         with self._lock:
             self._moment = max(self._moment, end)

@@ -72,7 +72,8 @@ class SimulatedExecutor(BaseExecutor):
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"<SimulatedExecutor, {len(self._workers)} workers>"
+        count = len(self._workers)
+        return f"<SimulatedExecutor, {count} worker{'s' * (count != 1)}>"
 
     @property
     def transcript(self) -> list[Entry]:

@@ -141,7 +141,7 @@ def _begins(line: str, on: str) -> bool:
     )
 
 
-def readable(argv: Sequence[str], stdin: bytes = b"") -> str:
+def readable(argv: Sequence[str], stdin: bytes | bytearray = b"") -> str:
     """A command on one line; labkit's own worker programs by their names and verbs."""
     name = remote.name_of(argv)
     if name is None:
@@ -152,7 +152,7 @@ def readable(argv: Sequence[str], stdin: bytes = b"") -> str:
     return f"{REMOTE}{name} {show(words)}".rstrip()
 
 
-def _verb(stdin: bytes) -> str:
+def _verb(stdin: bytes | bytearray) -> str:
     try:
         return str(json.loads(stdin)["verb"])
     except (ValueError, KeyError, TypeError):

@@ -183,6 +183,7 @@ class Machine:
         self.faults = faults or Faults()
         self.lock = threading.RLock()
         self.pids = itertools.count(1001)
+        self.processes: dict[int, Process] = {}  # those that run now
         self.locked: set[str] = set()  # paths that a running program has locked
 
     def __repr__(self) -> str:
@@ -208,11 +209,15 @@ class Machine:
 
         `program` is done in place of the one that the process names.
         """
-        fault = self.faults.of_program(self.name, readable(process.argv))
-        yield Wait(PROGRAM_SECONDS)
-        if fault is None:
-            return (yield from self._work(process, program))
-        return (yield from self._misbehave(process, program, fault))
+        fault = self.faults.of_program(self.name, readable(process.argv, process.stdin.data))
+        self.processes[process.pid] = process
+        try:
+            yield Wait(PROGRAM_SECONDS)
+            if fault is None:
+                return (yield from self._work(process, program))
+            return (yield from self._misbehave(process, program, fault))
+        finally:
+            del self.processes[process.pid]
 
     def _work(self, process: Process, program: Program | None) -> Steps[int]:
         program = program or self.program(process.argv[0])
@@ -261,12 +266,12 @@ class Running:
         self._wait: Wait | None = None
         self._left = 0.0  # microseconds of the present `Wait` that are still to come
 
-    def catch_up(self) -> None:
-        """What the clock shows has passed for this program too, as far as it was waiting."""
+    def catch_up(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Do what it would have done meanwhile, up to the time the clock shows."""
         now = self.machine.clock.moment
-        if self._wait is not None:
-            self._left = max(0.0, self._left - (now - self.moment))
-        self.moment = max(now, self.moment)
+        if self.moment < now:
+            self.advance(now, enough, idle=True)
+            self.moment = now
 
     def advance(
         self, deadline: int, enough: Callable[[], bool] = lambda: False, *, idle: bool = False

@@ -71,11 +71,11 @@ class SimulatedManager:
         """Runs of 4 KiB blocks that are not all zero."""
         file.seek(0)
         data = file.read()
-        begin: int | None = None
-        for place in range(start, len(data), BLOCK):
+        begin: int | None = None  # of the run we are in
+        for place in range(start // BLOCK * BLOCK, len(data), BLOCK):
             is_data = any(data[place : place + BLOCK])
             if is_data and begin is None:
-                begin = place
+                begin = max(start, place)
             if not is_data and begin is not None:
                 yield begin, place - begin
                 begin = None

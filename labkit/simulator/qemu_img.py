@@ -15,6 +15,7 @@ from labkit.simulator.machine import Process
 VERSION = "7.2.22"
 SIZE = re.compile(r"(\d+(?:\.\d+)?)([bkKMGTP]?)")
 FACTORS = {"": 1, "b": 1, "k": 2**10, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
+SECTOR = 512  # a disk has whole ones
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 WITH_VALUE = {"-f", "-b", "-F", "-o"}
 FLAGS = {"-q", "-U", "-u"}
@@ -84,7 +85,7 @@ def _create(process: Process, given: dict[str, str], operands: list[str]) -> int
         raise _Refused("Image creation needs a size parameter")
     if given.get("-f", "raw") == "raw":
         raise _Refused("raw images are not simulated: use -f qcow2")
-    data = qcow2_files.make(size, backing, given.get("-F"))
+    data = qcow2_files.make(-(-size // SECTOR) * SECTOR, backing, given.get("-F"))
     try:
         process.files.write(process.path(file), data)
     except OSError as error:
@@ -122,7 +123,7 @@ def _size(text: str) -> int:
     found = SIZE.fullmatch(text)
     if not found:
         raise _Refused(f"Invalid image size specified! '{text}'")
-    return -(-math.ceil(float(found[1]) * FACTORS[found[2]]) // 512) * 512
+    return math.ceil(float(found[1]) * FACTORS[found[2]])
 
 
 def _info(process: Process, given: dict[str, str], operands: list[str]) -> int:

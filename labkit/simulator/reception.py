@@ -87,6 +87,8 @@ class _Reception:
             if self.process.stdin.ended or self.process.stdin.data:
                 raise ManagerGone
             waited += POLL_SECONDS
+            # whoever had the lock may have made the folder, and removed it when it gave up
+            self.files.make_folder(self.target.folder, parents=True)
         self.files.write(self.target.lock, b"")
         locked.add(self.target.lock)
 

@@ -27,6 +27,7 @@ from labkit.simulator.shell_syntax import (
     Word,
     parse,
 )
+from labkit.simulator.text_programs import echo_of_the_shell
 
 SYNTAX_ERROR = 2
 
@@ -95,6 +96,7 @@ class Shell:
             ":": lambda _process: 0,
             "cd": self._cd,
             "command": self._command,
+            "echo": echo_of_the_shell,
             "exec": self._exec,
             "exit": self._exit,
             "export": self._export,

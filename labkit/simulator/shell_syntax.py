@@ -8,8 +8,10 @@ from enum import Enum
 
 OPERATORS = ("&&", "||", ">>", ">&", ";", "|", ">", "<", "\n")
 UNKNOWN_OPERATORS = ("<<", ";;", "&", "(", ")")
-RESERVED = ("if", "then", "elif", "else", "fi", "for", "while", "until", "do", "done")
-RESERVED += ("case", "esac", "function", "{", "}")
+RESERVED = (
+    *("if", "then", "elif", "else", "fi", "for", "while", "until", "do", "done"),
+    *("case", "esac", "function", "{", "}"),
+)
 VARIABLE = re.compile(
     r"\$(?:([a-zA-Z_][a-zA-Z0-9_]*|[0-9?$#])|\{([a-zA-Z_][a-zA-Z0-9_]*|[0-9?$#])\})"
 )

@@ -24,6 +24,7 @@ class SimulatedStream:
         process = worker.process(command, self._stdin, self._stdout, self._stderr)
         self._running = Running(worker, process)
         self._started = self._running.moment
+        self._running.advance(self._started)  # it is there now, and has done nothing yet
         self._loses_end = fault is not None and fault.kind == "lost-after"
         self._room = fault.after if fault is not None and fault.kind == "cut-transfer" else None
         self._lost: ConnectionLost | None = None
@@ -82,7 +83,7 @@ class SimulatedStream:
         if self._lost is not None:
             raise self._lost
         running, before = self._running, len(self._stdout.data)
-        running.catch_up()
+        running.catch_up(lambda: len(self._stdout.data) >= PIPE)
         deadline = running.moment + round(seconds * SECOND)
         stop = running.advance(deadline, lambda: len(self._stdout.data) >= enough, idle=idle)
         if stop is Stop.ENDED and self._loses_end:

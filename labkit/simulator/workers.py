@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from labkit import remote
 from labkit.simulator.clock import Clock
+from labkit.simulator.command_line import checked
 from labkit.simulator.disks import expanded, overlays_program
 from labkit.simulator.faults import Faults
 from labkit.simulator.machine import Machine, Process, Program, Steps
-from labkit.simulator.programs import PROGRAMS, checked
+from labkit.simulator.programs import PROGRAMS
 from labkit.simulator.qemu_img import qemu_img
 from labkit.simulator.reception import receive_program
 

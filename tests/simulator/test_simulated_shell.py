@@ -1,0 +1,176 @@
+"""The simulated shell reads a line as a POSIX shell does, and says so when it cannot."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.executor import Result
+from labkit.simulator.executor import SimulatedExecutor
+
+HOST = "10.0.10.1"
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+SHELL_TEXT = st.text("'\"\\$ \t~*?[]{}#=!;|&<>()ab\n", max_size=20)
+
+
+def sh(script: str, *arguments: str, stdin: bytes = b"") -> Result:
+    return SimulatedExecutor().run(HOST, ("sh", "-c", script, *arguments), stdin=stdin)
+
+
+@given(TEXT | SHELL_TEXT)
+def test_fault_06_a_quoted_word_is_itself(text: str) -> None:
+    assert sh(f"printf %s {shlex.quote(text)}").stdout == text.encode()
+
+
+@given(st.lists(SHELL_TEXT, min_size=1, max_size=4))
+def test_fault_06_quoted_words_stay_apart(words: list[str]) -> None:
+    result = sh(f"printf '<%s>' {shlex.join(words)}")
+    assert result.stdout == "".join(f"<{word}>" for word in words).encode()
+
+
+@given(SHELL_TEXT)
+def test_any_text_ends_with_a_status(text: str) -> None:
+    assert 0 <= sh(text).returncode <= 255
+
+
+LINES = [
+    "printf a; printf b >&2; exit 3",
+    "true && echo yes || echo no",
+    "false && echo yes || echo no",
+    "false || false || echo third",
+    "! true; echo $?",
+    "! false && echo negated",
+    "echo a\necho b\n",
+    "echo a # not this\necho b",
+    "echo 'a  b'  c\\ d \"e'f\" g\\\nh",
+    'x="a  b"; printf "<%s>" $x; printf "<%s>" "$x"',
+    "x=1 y=2; echo $x${y}3",
+    'echo "$#" "$1" ${2}; printf "<%s>" "$3"',
+    "cd /tmp && pwd",
+    "cd /nowhere; echo $?",
+    "cd /tmp; cd /nowhere 2>/dev/null && echo wrong; pwd",
+    "printf one >f; printf two >>f; cat f; rm f; test -e f; echo $?",
+    "printf new >f; cat <f; cat f | wc -c; rm -f f",
+    "echo both 2>&1 >/dev/null; echo $?",
+    "cat /nowhere 2>&1 >/dev/null | wc -l",
+    "cat nowhere 2>/dev/null; echo $?",
+    "no-such-program 2>/dev/null; echo $?",
+    "exit 7",
+    "sh -c 'exit 7'; echo $?",
+    "kill -9 $$; echo never",
+    "sh -c 'kill -9 $$' 2>/dev/null; echo $?",
+    "echo a | cat | cat",
+    "exit 3 | true; echo $?",
+    "true | exit 3; echo $?",
+    "exec echo done; echo never",
+    'touch b.x a.x .c.x "*.y"; echo *.x "*.x" \\*.x ?.x [ab].x *.z; rm *.x .c.x "*.y"',
+    "echo ~ | wc -l",
+    "echo '~' \"~\" a~",
+    "x=; printf '<%s>' $x a; printf '<%s>' \"$x\"",
+    "command -v sh >/dev/null && echo there; command -v no-such; echo $?",
+    "[ a = a ] && [ ! a = b ] && test 2 -gt 1 && echo all",
+    "test -n '' ; echo $?; [ -z '' ]; echo $?",
+    "mkdir -p d/e && cd d && mkdir f && ls; cd ..; rm -r d; test -d d; echo $?",
+    "mkdir d; mkdir d 2>/dev/null; echo $?; printf x >d/f; cp d/f g; mv g d/h; ls d; rm -r d",
+    "printf '%s-%d%%\\n' a 1 b 2",
+    "printf 'a\\tb\\101\\n'",
+    "echo -n a; echo b",
+    "head -c 3 /dev/zero | wc -c; printf 'a\\nb\\nc\\n' | head -n 2",
+    "echo $HOME >/dev/null; HOME=/x; echo ~/y $HOME",
+    "export X=1; sh -c 'echo $X'; Y=2 sh -c 'echo $Y'; echo \"<$Y>\"",
+    "echo a >&2 2>/dev/null",
+    'read_only=x; echo $read_only; echo "$nothing"',
+    'echo "a\\$b\\\\c\\"d\\`e\\x"',
+    "echo $ '$' a$",
+    "wc -c",
+    "cat; cat",
+    "head -c 0 | wc -c; cat",
+    "head -c 4; cat",
+    "echo 'a\\tb\\0101c\\\\d' -n; echo -n x",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_means_what_it_means_to_a_real_shell(
+    line: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("real")
+    arguments = ["sh", "one", "two 2", "three  3"]
+    real = subprocess.run(
+        ["sh", "-c", line, *arguments], cwd=folder, input=b"some input", capture_output=True
+    )
+    simulated = sh(line, *arguments, stdin=b"some input")
+    status = real.returncode if real.returncode >= 0 else 128 - real.returncode
+    assert (simulated.stdout, simulated.returncode) == (real.stdout, status)
+    assert bool(simulated.stderr) == bool(real.stderr)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "for x in a b; do echo $x; done",
+        "if true; then echo; fi",
+        "echo $(hostname)",
+        "echo `hostname`",
+        "sleep 1 &",
+        "(echo a)",
+        "{ echo a; }",
+        "cat <<END\nEND",
+        "echo ${x:-y}",
+        "echo $((1 + 1))",
+        "echo a 3>f",
+        "echo 'a",
+        'echo "a',
+        "echo a |",
+        "&& true",
+        "; true",
+        "true && ; true",
+        "echo >",
+        "case x in esac",
+        "f() { true; }",
+        "echo a >&9",
+    ],
+)
+def test_what_is_not_simulated_is_said_and_nothing_is_done(line: str) -> None:
+    executor = SimulatedExecutor()
+    result = executor.run(HOST, ("sh", "-c", f"touch done\n{line}"))
+    assert result.returncode == 2
+    assert "Syntax error" in result.error_text
+    assert not executor.worker(HOST).files.is_file("~/done")
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("no-such-program", 127),
+        ("/usr/bin/no-such-program", 127),
+        ("ls --color", 2),
+        ("test a b c d", 2),
+        ("sleep soon", 1),
+        ("kill 1", 1),
+        ("qemu-img convert a b", 1),
+        ("python3 -c 'print(1)'", 2),
+        ("rm", 1),
+        ("printf", 1),
+    ],
+)
+def test_what_a_program_cannot_do_is_loud(line: str, status: int) -> None:
+    result = sh(line)
+    assert result.returncode == status
+    assert result.stdout == b""
+    assert result.stderr != b""
+
+
+def test_students_find_their_way_around() -> None:
+    executor = SimulatedExecutor()
+    assert executor.execute_direct(HOST, "hostname; whoami; nproc; uname -s; pwd") == (
+        True,
+        "worker-10-0-10-1\nubuntu\n4\nLinux\n/home/ubuntu\n",
+    )
+    ok, table = executor.execute_direct(HOST, "df -k ~")
+    assert ok
+    assert "20971520" in table
