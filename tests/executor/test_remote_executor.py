@@ -30,14 +30,19 @@ class TestRemoteExecutor(ArgumentProperty, ExecutorContract):
         return str(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def dash_sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SSHServer]:
+    need_sshd()
+    settings = {"ForceCommand": 'exec dash -c "$SSH_ORIGINAL_COMMAND"'}
+    with SSHServer(tmp_path_factory.mktemp("sshd-dash"), settings=settings) as server:
+        yield server
+
+
 @pytest.mark.ssh
 @pytest.mark.slow
 class TestRemoteExecutorWithDash(TestRemoteExecutor):
     """The same where the login shell is a plain POSIX shell and not bash."""
 
-    @pytest.fixture(scope="class")
-    def sshd(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SSHServer]:
-        need_sshd()
-        settings = {"ForceCommand": 'exec dash -c "$SSH_ORIGINAL_COMMAND"'}
-        with SSHServer(tmp_path_factory.mktemp("sshd-dash"), settings=settings) as server:
-            yield server
+    @pytest.fixture
+    def sshd(self, dash_sshd: SSHServer) -> SSHServer:
+        return dash_sshd
