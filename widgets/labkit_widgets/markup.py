@@ -26,16 +26,17 @@ SHOWN_COLUMNS = (
 
 CSS = """<style>
 .labkit-form {
-  max-width: 860px; padding: 14px 18px 16px; gap: 6px; box-sizing: border-box;
+  max-width: 920px; padding: 14px 18px 16px; gap: 2px; box-sizing: border-box;
   border: 1px solid var(--jp-border-color2, #d0d0d0); border-radius: 6px;
   background: var(--jp-layout-color1, #ffffff); color: var(--jp-ui-font-color1, #212121);
 }
 .labkit-form, .labkit-form * { overflow-wrap: anywhere; }
 .labkit-form .labkit-row { align-items: center; gap: 10px; overflow: visible; }
+.labkit-form .labkit-action { min-height: 44px; margin-top: 4px; }
 .labkit-form .labkit-title { font-size: 15px; font-weight: 600; margin: 0 0 4px; }
 .labkit-form .labkit-message { flex: 1 1 0; min-width: 0; }
 .labkit-form .labkit-message .widget-html-content { line-height: 1.35; }
-.labkit-form .labkit-problem { color: var(--jp-error-color0, #b71c1c); font-size: 12px; }
+.labkit-form .labkit-problem { color: var(--jp-error-color1, #d32f2f); font-size: 12px; }
 .labkit-form .labkit-invalid input { border-color: var(--jp-error-color1, #d32f2f); }
 .labkit-form .labkit-note { color: var(--jp-ui-font-color2, #616161); font-size: 12px; }
 .labkit-form .widget-html-content p { margin: 0; line-height: 1.5; }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("labkit")
 
 LATE_VALUES = 0.2  # seconds in which a value that was typed right before the click arrives
-LABEL_WIDTH, FIELD_WIDTH = "110px", "330px"
+LABEL_WIDTH, FIELD_WIDTH = "110px", "440px"  # the field's width holds its label
 
 Job = Callable[[], None]
 
@@ -227,6 +227,7 @@ class VMForm:
             for key, field in self._fields.items()
         ]
         action = w.HBox([self.create, self._bar, self._stage]).add_class("labkit-row")
+        action.add_class("labkit-action")
         head = w.HTML(markup.CSS + markup.title("New VM"))
         self.view = w.VBox([head, *rows, action, self._outcome, self._code, self._table])
         self.view.add_class("labkit-form")

@@ -33,6 +33,7 @@ ARGUMENTS = (  # of DeploymentAPI.create_vm, in its order
     "data_interfaces_count",
     "internet_enabled",
 )
+CODE_LINES = ((0, 3), (3, 5), (5, 6), (6, 8))  # which arguments share a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,13 @@ class VMValues:
     def python(self, api_name: str = "api") -> str:
         """The Python that does what the form does with these values."""
         texts = {name: _literal(value) for name, value in self.arguments().items()}
-        known = self.flavor_name in Flavor.names()
-        if known and Flavor.get(self.flavor_name) == dict(self.flavor):
+        start = ""
+        if self.flavor_name in Flavor.names() and Flavor.get(self.flavor_name) == self.flavor:
+            start = "import labkit\n\n"
             texts["flavor"] = f"labkit.Flavor.get({_literal(self.flavor_name)})"
-        lines = "".join(f"    {name}={text},\n" for name, text in texts.items())
-        return f"import labkit\n\nvm = {api_name}.create_vm(\n{lines})"
+        parts = [f"{name}={text}," for name, text in texts.items()]
+        lines = "".join(f"    {' '.join(parts[slice(*ends)])}\n" for ends in CODE_LINES)
+        return f"{start}vm = {api_name}.create_vm(\n{lines})"
 
 
 def _literal(value: Any) -> str:

@@ -1,0 +1,194 @@
+"""A real JupyterLab with folders of its own, a real Chromium, and a notebook opened in both."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+START_SECONDS, OPEN_SECONDS = 60, 60
+# A synchronous predicate on purpose: a promise counts as true at once.
+READY = """() => {
+  const app = window.jupyterapp;
+  if (!app || !app.commands.hasCommand('notebook:run-all-cells')) return false;
+  const notebook = [...app.shell.widgets('main')].find((w) => w.context && w.content?.widgets);
+  if (!notebook) return false;
+  const session = notebook.context.sessionContext;
+  return notebook.context.isReady && session.isReady
+    && session.session?.kernel?.status === 'idle' && notebook.content.widgets.length > 0;
+}"""
+ALL_RAN = """() => {
+  const notebook = [...window.jupyterapp.shell.widgets('main')].find((w) => w.content?.widgets);
+  const code = notebook.content.widgets.filter((cell) => cell.model.type === 'code');
+  return code.every((cell) => cell.model.executionCount !== null)
+    && notebook.context.sessionContext.session.kernel.status === 'idle';
+}"""
+# What a page may say on its console without anything being wrong: nothing so far.
+ALLOWED_NOISE: tuple[re.Pattern[str], ...] = ()
+
+
+@dataclass
+class Server:
+    """A running JupyterLab: where it is, and the folder that it shows."""
+
+    url: str
+    root: Path
+
+
+@dataclass
+class Notebook:
+    """A notebook opened in a page, and what the page complained about."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def run_all(self) -> None:
+        """Run every cell and wait for the last one."""
+        # The promise is not returned: behind a dialog it would be waited for without an end.
+        self.command("notebook:run-all-cells")
+        self.page.wait_for_function(ALL_RAN, timeout=OPEN_SECONDS * 1000)
+
+    def command(self, name: str, arguments: dict[str, str] | None = None) -> None:
+        self.page.evaluate(
+            "([name, args]) => { window.jupyterapp.commands.execute(name, args); }",
+            [name, arguments or {}],
+        )
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """JupyterLab on a free port of loopback, without a token, with no settings of this user."""
+    folder = tmp_path_factory.mktemp("jupyterlab")
+    root = folder / "root"
+    root.mkdir()
+    settings = folder / "config/lab/user-settings/@jupyterlab/apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(
+        json.dumps({"fetchNews": "false", "checkForUpdates": False})
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    log = folder / "log"
+    with log.open("wb") as output, _jupyterlab(folder, root, port, output) as process:
+        try:
+            _wait_for(url, process, log)
+            yield Server(url, root)
+        finally:
+            process.terminate()
+
+
+def _jupyterlab(
+    folder: Path, root: Path, port: int, output: object
+) -> subprocess.Popen[bytes]:
+    own = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "IPYTHONDIR": "ipython",
+        "JUPYTERLAB_SETTINGS_DIR": "config/lab/user-settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "config/lab/workspaces",
+    }
+    options = (
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.extension_manager=readonly",
+        f"--ServerApp.root_dir={root}",
+    )
+    return subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", *options],
+        env=os.environ | {name: str(folder / path) for name, path in own.items()},
+        stdout=output,  # type: ignore[arg-type]
+        stderr=subprocess.STDOUT,
+    )
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    pause = threading.Event()
+    for _ in range(START_SECONDS * 5):
+        try:
+            with urllib.request.urlopen(f"{url}/api", timeout=5):
+                return
+        except OSError:
+            if process.poll() is not None:
+                break
+            pause.wait(0.2)
+    raise AssertionError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"there is no {CHROMIUM}: sudo apt install chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_notebook(browser: Browser, server: Server) -> Iterator[Callable[[Path], Notebook]]:
+    """Opens a copy of a notebook file in a page of its own and waits for its kernel."""
+    opened: list[Notebook] = []
+
+    def open_copy(path: Path) -> Notebook:
+        shutil.copy(path, server.root)
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(15_000)
+        notebook = Notebook(page)
+        opened.append(notebook)
+        page.on("pageerror", lambda error: notebook.complaints.append(str(error)))
+        page.on("console", lambda message: _note(message, notebook.complaints))
+        page.goto(f"{server.url}/lab/tree/{path.name}?reset")
+        page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
+        return notebook
+
+    yield open_copy
+    for notebook in opened:
+        notebook.page.evaluate(
+            "async () => { for (const w of window.jupyterapp.shell.widgets('main'))"
+            " { await w.context?.sessionContext?.shutdown(); } }"
+        )
+        notebook.page.close()
+
+
+def _note(message: ConsoleMessage, complaints: list[str]) -> None:
+    if message.type == "error" and not any(one.search(message.text) for one in ALLOWED_NOISE):
+        complaints.append(f"{message.text} ({message.location.get('url', '')})")
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path) -> Path:
+    """Where screenshots go: the folder named by LABKIT_SCREENSHOTS, or one that pytest keeps."""
+    folder = Path(os.environ.get("LABKIT_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
