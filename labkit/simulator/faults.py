@@ -167,8 +167,6 @@ FINGERPRINTS = (
 
 def refusal(kind: str, host: str, user: str = "ubuntu") -> WorkerError:
     """What `RemoteExecutor` raises when it cannot connect; nothing was sent."""
-    shown, recorded = FINGERPRINTS
-    add = f"ssh-keyscan {host} >> ~/.ssh/known_hosts"
     if kind == "key-refused":
         return AuthenticationRefused(
             f"{host} does not let {user} in",
@@ -178,25 +176,8 @@ def refusal(kind: str, host: str, user: str = "ubuntu") -> WorkerError:
             user=user,
             tried=("key ~/.ssh/id_ed25519: refused",),
         )
-    context = {"host": host, "port": 22, "fingerprint": shown}
-    if kind == "host-key-unknown":
-        return HostKeyUnknown(
-            f"the host key of {host} is not known",
-            why=f"it shows {shown}, and ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts "
-            "has no key for it",
-            fix=f"If that is the worker's fingerprint, run: {add}",
-            **context,
-        )
-    if kind == "host-key-changed":
-        return HostKeyChanged(
-            f"the host key of {host} is not the recorded one",
-            why=f"it shows {shown}, recorded is {recorded}; "
-            "the worker was set up anew, or another machine answers in its place",
-            fix="If you know why it changed, run: "
-            f"ssh-keygen -R {host} -f ~/.ssh/known_hosts; {add}",
-            recorded=recorded,
-            **context,
-        )
+    if kind != "unreachable":
+        return _distrusted(kind, host)
     return WorkerUnreachable(
         f"cannot connect to {user}@{host}",
         why="no answer from port 22 within 10 s",
@@ -205,6 +186,31 @@ def refusal(kind: str, host: str, user: str = "ubuntu") -> WorkerError:
         host=host,
         port=22,
         attempts=1,
+    )
+
+
+def _distrusted(kind: str, host: str) -> WorkerError:
+    shown, recorded = FINGERPRINTS
+    add = f"ssh-keyscan {host} >> ~/.ssh/known_hosts"
+    if kind == "host-key-unknown":
+        return HostKeyUnknown(
+            f"the host key of {host} is not known",
+            why=f"it shows {shown}, and ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts "
+            "has no key for it",
+            fix=f"If that is the worker's fingerprint, run: {add}",
+            host=host,
+            port=22,
+            fingerprint=shown,
+        )
+    return HostKeyChanged(
+        f"the host key of {host} is not the recorded one",
+        why=f"it shows {shown}, recorded is {recorded}; "
+        "the worker was set up anew, or another machine answers in its place",
+        fix=f"If you know why it changed, run: ssh-keygen -R {host} -f ~/.ssh/known_hosts; {add}",
+        host=host,
+        port=22,
+        fingerprint=shown,
+        recorded=recorded,
     )
 
 

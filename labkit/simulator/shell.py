@@ -156,6 +156,8 @@ class Shell:
                 return self._complain(f"1: cannot {verb} {target}: {error.strerror}", 2)
         if not argv:
             self.variables.update(values)
+            exported = self.process.environment
+            exported.update((name, value) for name, value in values.items() if name in exported)
             return 0
         return (yield from self._start(tuple(argv), values, streams))
 

@@ -106,7 +106,7 @@ def _joined(pipelines: list[Pipeline], current: Pipeline, operator: str) -> Pipe
         current.commands.append(Command())
         return current
     if not current.commands:
-        if operator == "\n":
+        if operator == "\n" and not current.negated:
             return current
         raise ShellSyntaxError(f'"{operator}" unexpected')
     if operator == "\n" and not _is_command(current.commands[-1]):
@@ -138,6 +138,8 @@ def _add_word(pipeline: Pipeline, word: Word) -> None:
         return
     command = _command(pipeline)
     if not command.words:
+        if plain == "!":
+            raise ShellSyntaxError('"!" unexpected')
         if plain in RESERVED:
             raise ShellSyntaxError(f'the simulated shell does not know "{plain}"')
         name = ASSIGNMENT.match(word[0].text) if word[0].kind is Kind.PLAIN else None
