@@ -7,6 +7,7 @@ import json
 import shutil
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,19 @@ class Worker:
         """Send content as a base image; with `upto` hang up at that offset."""
         sha256 = sha256 or hashlib.sha256(content).hexdigest()
         arguments = (self.folder, BASE, sha256, str(len(content)), "10")
-        stream = self.executor.open(self.host, remote.program("receive", *arguments))
-        first = line_of(stream)
-        self.answers.append(first)
-        if first["state"] == "need":
-            rest = content[first["offset"] : upto]
-            stream.write(struct.pack("<QQ", first["offset"], len(rest)) + rest, SECONDS)
-            if upto is None:
-                stream.write(struct.pack("<QQ", len(content), 0), SECONDS)
-                self.answers.append(line_of(stream))
-        self.answers.append(stream.finish(SECONDS).returncode)
-        stream.close()
+        with self.receiving(*arguments) as stream:
+            first = line_of(stream)
+            self.answers.append(first)
+            if first["state"] == "need":
+                rest = content[first["offset"] : upto]
+                stream.write(struct.pack("<QQ", first["offset"], len(rest)) + rest, SECONDS)
+                if upto is None:
+                    stream.write(struct.pack("<QQ", len(content), 0), SECONDS)
+                    self.answers.append(line_of(stream))
+            self.answers.append(stream.finish(SECONDS).returncode)
+
+    def receiving(self, *arguments: str) -> closing[Stream]:
+        return closing(self.executor.open(self.host, remote.program("receive", *arguments)))
 
     def note_files(self) -> None:
         listing = self.executor.run(self.host, ("ls", "-A", self.folder))
@@ -75,7 +78,9 @@ class Worker:
 def line_of(stream: Stream) -> Any:
     line = b""
     while not line.endswith(b"\n"):
-        line += stream.read(1, SECONDS)
+        byte = stream.read(1, SECONDS)
+        assert byte, f"it ended: {stream.finish(SECONDS)}"
+        line += byte
     return settled(json.loads(line))
 
 
@@ -172,34 +177,31 @@ def a_bad_base_is_named_as_such(worker: Worker) -> None:
 
 def frames_out_of_order_are_refused(worker: Worker) -> None:
     arguments = (worker.folder, BASE, SHA256, str(len(CONTENT)), "10")
-    stream = worker.executor.open(worker.host, remote.program("receive", *arguments))
-    worker.answers.append(line_of(stream))
-    stream.write(struct.pack("<QQ", len(CONTENT), 1) + b"x", SECONDS)
-    worker.answers.append(line_of(stream))
-    worker.answers.append(stream.finish(SECONDS).returncode)
-    stream.close()
+    with worker.receiving(*arguments) as stream:
+        worker.answers.append(line_of(stream))
+        stream.write(struct.pack("<QQ", len(CONTENT), 1) + b"x", SECONDS)
+        worker.answers.append(line_of(stream))
+        worker.answers.append(stream.finish(SECONDS).returncode)
     worker.note_files()
 
 
 def two_managers_take_turns(worker: Worker) -> None:
     arguments = (worker.folder, BASE, SHA256, str(len(CONTENT)), "10")
-    first = worker.executor.open(worker.host, remote.program("receive", *arguments))
-    worker.answers.append(line_of(first))
-    second = worker.executor.open(worker.host, remote.program("receive", *arguments))
-    worker.answers.append(line_of(second)["state"])
-    first.close()
-    states = [line_of(second)["state"]]
-    while states[-1] == "waiting":
-        states.append(line_of(second)["state"])
-    worker.answers.append(states[-1])
-    second.close()
+    with worker.receiving(*arguments) as first:
+        worker.answers.append(line_of(first))  # it has its turn
+        with worker.receiving(*arguments) as second:
+            states = [line_of(second)["state"]]
+            worker.answers += states
+            first.close()
+            while states[-1] == "waiting":
+                states.append(line_of(second)["state"])
+            worker.answers.append(states[-1])
 
 
 def an_idle_manager_is_dropped(worker: Worker) -> None:
     arguments = (worker.folder, BASE, SHA256, str(len(CONTENT)), "0.2")
-    stream = worker.executor.open(worker.host, remote.program("receive", *arguments))
-    worker.answers += [line_of(stream), line_of(stream)]
-    stream.close()
+    with worker.receiving(*arguments) as stream:
+        worker.answers += [line_of(stream), line_of(stream)]
 
 
 STORIES = (
