@@ -219,9 +219,17 @@ class BaseExecutor:
         if isinstance(argv, str) or not argv:
             rules.invalid("argv", argv, "a list of arguments such as ['ls', '-l']")
         for word in argv:
-            if not isinstance(word, str) or "\0" in word:
+            if not isinstance(word, str) or "\0" in word or not _has_bytes(word):
                 rules.invalid("argv", word, "text without a zero byte in each argument")
         return tuple(argv)
+
+
+def _has_bytes(word: str) -> bool:
+    """Whether text can be sent at all: a lone surrogate that stands for no byte cannot."""
+    try:
+        return word.encode("utf-8", "surrogateescape") is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def output_too_large(host: str, argv: Sequence[str]) -> CommandError:

@@ -22,14 +22,8 @@ with simple scripts.
 
 from __future__ import annotations
 
-import itertools
-import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -42,88 +36,18 @@ from labkit.errors import (
     UsageError,
 )
 from labkit.executor import MAX_OUTPUT, Executor, Stream
-
-MIB = 2**20
-EVERY_BYTE = bytes(range(256)) * 1024
-SOON = 10.0  # seconds within which something must have happened
-
-HARD_WORDS = [
-    "",
-    "a b",
-    "  ",
-    "$HOME",
-    "$(id)",
-    "`id`",
-    "it's",
-    'a"b',
-    "'",
-    "''\\''",
-    "x;y",
-    "x & y | z > w",
-    "line\nline\n",
-    "tab\there",
-    "back\\slash\\n",
-    "é ü 漢 🐧",
-    "*",
-    "?",
-    "[a-z]",
-    "~",
-    "~root",
-    "=ls",
-    "{a,b}",
-    "!!",
-    "#no comment",
-    "-n",
-    "--help",
-    "%s",
-    "\x01\x1b[0m\x7f",
-]
-
-_numbers = itertools.count(1)
-
-
-def unique_seconds() -> str:
-    """A long time to sleep that no other process sleeps: what to look for among processes."""
-    return str(10**7 + os.getpid() * 1000 + next(_numbers))
-
-
-def count_processes(marker: str) -> int:
-    """How many processes of this machine have an argument that is or holds `marker`."""
-    return sum(marker.encode() in line for line in _command_lines())
-
-
-def _command_lines() -> Iterator[bytes]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                yield (entry / "cmdline").read_bytes()
-            except OSError:  # it ended meanwhile
-                continue
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Whether it holds soon."""
-    deadline = time.monotonic() + SOON
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def interrupt_when(holds: Callable[[], bool]) -> threading.Thread:
-    """Press Ctrl-C, as it were, as soon as something holds."""
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def press() -> None:
-        if eventually(holds):
-            time.sleep(0.1)  # a user does not press it in the very moment of a program's start
-            signal.pthread_kill(main, signal.SIGINT)
-
-    thread = threading.Thread(target=press, daemon=True)
-    thread.start()
-    return thread
+from labkit.testing.contract_fixtures import (
+    EVERY_BYTE,
+    HARD_WORDS,
+    MIB,
+    ContractFixtures,
+)
+from labkit.testing.processes import (
+    SOON,
+    eventually,
+    interrupt_when,
+    unique_seconds,
+)
 
 
 def _write_on(stream: Stream) -> None:
@@ -131,31 +55,7 @@ def _write_on(stream: Stream) -> None:
         stream.write(EVERY_BYTE, SOON)
 
 
-class _Fixtures:
-    """What a subclass gives."""
-
-    @pytest.fixture
-    def executor(self) -> Executor | Iterator[Executor]:
-        """An open executor of its own for each test."""
-        raise NotImplementedError("give an open executor")
-
-    @pytest.fixture
-    def host(self) -> str:
-        """A host that it can reach."""
-        raise NotImplementedError("give the address of a host")
-
-    @pytest.fixture
-    def folder(self) -> str:
-        """An absolute folder on the host in which files may be written."""
-        raise NotImplementedError("give a folder on the host")
-
-    @pytest.fixture
-    def running(self) -> Callable[[str], int]:
-        """How many processes there are on the host with this text in their arguments."""
-        return count_processes
-
-
-class CommandContract(_Fixtures):
+class CommandContract(ContractFixtures):
     """Running a program to its end."""
 
     def test_streams_and_status_are_kept_apart(self, executor: Executor, host: str) -> None:
@@ -232,6 +132,7 @@ class CommandContract(_Fixtures):
             ((), 1),
             (("printf", "a\0b"), 1),
             (("printf", b"bytes"), 1),
+            (("printf", "\ud800"), 1),
             (("true",), 0),
             (("true",), -1),
             (("true",), float("nan")),
@@ -258,7 +159,7 @@ class CommandContract(_Fixtures):
                 call()
 
 
-class EndingContract(_Fixtures):
+class EndingContract(ContractFixtures):
     """Commands that are ended early leave nothing behind."""
 
     def test_a_timeout_ends_the_program(
@@ -312,7 +213,7 @@ class EndingContract(_Fixtures):
                 call()
 
 
-class FileContract(_Fixtures):
+class FileContract(ContractFixtures):
     """Small files."""
 
     @pytest.mark.parametrize("data", [b"", b"x", EVERY_BYTE], ids=["empty", "one byte", "256 KiB"])
@@ -365,7 +266,7 @@ class FileContract(_Fixtures):
             executor.get(host, "/tmp/a\0b")
 
 
-class StreamContract(_Fixtures):
+class StreamContract(ContractFixtures):
     """Programs whose input and output are streamed."""
 
     def test_what_is_written_can_be_read_at_once(self, executor: Executor, host: str) -> None:
@@ -431,7 +332,7 @@ class StreamContract(_Fixtures):
         assert eventually(lambda: running(seconds) == 0)
 
 
-class DirectContract(_Fixtures):
+class DirectContract(ContractFixtures):
     """The seed's form of running a command."""
 
     def test_status_0_gives_true_and_the_output(self, executor: Executor, host: str) -> None:

@@ -19,7 +19,8 @@ from labkit.errors import (
     LabkitError,
 )
 from labkit.ssh.executor import RemoteExecutor
-from labkit.testing.contract import EVERY_BYTE, SOON, count_processes, eventually, unique_seconds
+from labkit.testing.contract_fixtures import EVERY_BYTE
+from labkit.testing.processes import SOON, count_processes, eventually, unique_seconds
 from labkit.testing.relay import Relay
 from labkit.testing.sshd import HOST, SSHServer
 
@@ -65,12 +66,6 @@ def in_background(work: Callable[[], object]) -> Callable[[], BaseException | No
         return raised[0] if raised else None
 
     return wait
-
-
-def put_for_ever(executor: RemoteExecutor, target: Path) -> None:
-    while True:
-        executor.put(HOST, str(target), EVERY_BYTE * 128)
-        target.write_text("as before")
 
 
 def test_a_session_killed_while_a_command_runs_leaves_its_effect_unknown(
@@ -150,17 +145,17 @@ def test_a_program_that_ignores_the_end_is_killed_after_a_timeout(
 def test_input_cut_off_half_way_never_looks_whole(
     server: SSHServer, relay: Relay, tmp_path: Path
 ) -> None:
-    target = tmp_path / "target"
+    target, data = tmp_path / "target", EVERY_BYTE * 256
     target.write_text("as before")
     with remote_executor(server, port=relay.port) as executor:
-        executor.run(HOST, ("true",))
-        cut = threading.Timer(0.05, relay.cut)
-        cut.start()
-        with pytest.raises(ConnectionLost):
-            put_for_ever(executor, target)
-        cut.join()
+        result = in_background(lambda: executor.put(HOST, str(target), data))
+        assert eventually(lambda: any(part.stat().st_size for part in tmp_path.glob(".target*")))
+        relay.stall()
+        relay.cut()
+        assert isinstance(result(), ConnectionLost)
+        relay.resume()
         assert executor.get(HOST, str(target)) == b"as before"
-    assert eventually(lambda: [path.name for path in tmp_path.glob(".*")] == [])
+    assert eventually(lambda: list(tmp_path.glob(".target*")) == [])
 
 
 def test_a_connection_that_broke_while_idle_is_replaced_silently(
