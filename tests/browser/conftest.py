@@ -70,6 +70,9 @@ class Notebook:
         self.command("notebook:run-all-cells")
         self.page.wait_for_function(ALL_RAN, timeout=OPEN_SECONDS * 1000)
 
+    def hide_side_bar(self) -> None:
+        self.command("application:toggle-left-area")
+
     def command(self, name: str, arguments: dict[str, str] | None = None) -> None:
         self.page.evaluate(
             "([name, args]) => { window.jupyterapp.commands.execute(name, args); }",
@@ -101,9 +104,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             process.terminate()
 
 
-def _jupyterlab(
-    folder: Path, root: Path, port: int, output: object
-) -> subprocess.Popen[bytes]:
+def _jupyterlab(folder: Path, root: Path, port: int, output: object) -> subprocess.Popen[bytes]:
     own = {
         "JUPYTER_CONFIG_DIR": "config",
         "JUPYTER_DATA_DIR": "data",

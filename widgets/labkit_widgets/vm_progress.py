@@ -31,7 +31,9 @@ def stage(event: Event) -> Stage | None:
     """What an event means to who waits for a VM; None when nothing."""
     match event:
         case ImageCopyProgress(host, subject, done, total):
-            words = f"Copying {subject} to {host}: {done // MIB} of {total // MIB} MiB"
+            digits = 0 if total >= 10 * MIB else 1
+            sizes = f"{done / MIB:.{digits}f} of {total / MIB:.{digits}f} MiB"
+            words = f"Copying {subject} to {host}: {sizes}"
             return Stage(words, min(done / total, 1.0) if total else 1.0)
         case ImageCopyWaiting(host, subject, seconds):
             return Stage(f"Waiting: {subject} is being copied to {host} already, {seconds:.0f} s")

@@ -6,9 +6,7 @@ import getpass
 import itertools
 import json
 import os
-import pprint
 import re
-import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +69,9 @@ def _literal(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value)
     if isinstance(value, Mapping):
-        return textwrap.indent(pprint.pformat(dict(value), sort_dicts=False), "    ").lstrip()
+        return (
+            f"{{{', '.join(f'{_literal(key)}: {_literal(item)}' for key, item in value.items())}}}"
+        )
     return repr(value)
 
 
