@@ -1,7 +1,8 @@
-"""Programs that run on a worker: single files of plain Python, sent there as they are.
+"""Programs that run on a worker: plain Python, sent there as its own text.
 
-A worker needs only python3 (3.8 or newer) and qemu-img. Each file here is started as
-``python3 -IS -c SOURCE ARGUMENT...`` and imports nothing but the standard library.
+A worker needs only python3 (3.8 or newer) and qemu-img. A program is started as
+``python3 -IS -c SOURCE ARGUMENT...`` and needs nothing but the standard library: where it imports
+from another module of labkit (``shared``, ``programs.qcow2``), SOURCE holds that module's text.
 
 ``overlays``: one JSON object on standard input, one on standard output, status 0.
 
@@ -42,7 +43,8 @@ outside                   ``path``, ``base_dir``
 it at DIR/FILE, whole and verified or not at all. It answers in lines of JSON:
 ``{"state": "waiting", "seconds": S}`` (repeated, while another manager sends the same file),
 ``{"state": "have"}`` (nothing to send), ``{"state": "need", "offset": N, "free": BYTES}`` (N bytes
-are here from an earlier, interrupted copy). Then it reads frames, each two little-endian 64-bit
+are here from an earlier, interrupted copy). ``{"state": "checking", "done": N}`` is a sign of life
+while content is read back. Then it reads frames, each two little-endian 64-bit
 numbers, offset and length, and that many bytes; length 0 ends. Last comes ``{"state": "done"}`` or
 ``{"state": "failed", "code": CODE, ...}`` with a code of the table above or ``corrupt``
 (``got``, ``wanted``) or ``idle``.
@@ -50,18 +52,35 @@ numbers, offset and length, and that many bytes; length 0 ends. Last comes ``{"s
 
 from __future__ import annotations
 
+import ast
 import functools
 from collections.abc import Sequence
 from importlib import resources
 
 PROGRAMS = ("overlays", "receive")
+FUTURE = "from __future__ import annotations\n"  # may stand only once, at the top
 INTERPRETER = ("python3", "-IS", "-c")
 
 
 @functools.cache
 def source(name: str) -> str:
-    """The text of a program."""
-    return resources.files(__name__).joinpath(f"{name}.py").read_text(encoding="utf-8")
+    """The text of a program, complete in itself."""
+    return f"{FUTURE}{_standalone(f'{__name__}.{name}', set())}"
+
+
+def _standalone(module: str, seen: set[str]) -> str:
+    """A module's text, with the text of labkit's modules in place of the imports from them."""
+    seen.add(module)
+    package, _, name = module.rpartition(".")
+    text = resources.files(package).joinpath(f"{name}.py").read_text(encoding="utf-8")
+    lines = text.replace(FUTURE, "").splitlines(keepends=True)
+    for node in reversed(ast.parse("".join(lines)).body):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labkit."):
+            assert node.module
+            assert node.end_lineno
+            included = "" if node.module in seen else _standalone(node.module, seen)
+            lines[node.lineno - 1 : node.end_lineno] = [included]
+    return "".join(lines)
 
 
 def program(name: str, *arguments: str) -> tuple[str, ...]:

@@ -1,0 +1,109 @@
+"""What the worker programs share: problems, the lock, the record of a base's content, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import signal
+import sys
+from typing import Any, Dict, Iterator, NoReturn, Union
+
+Facts = Dict[str, Any]
+MIB = 1 << 20
+
+
+class Problem(Exception):
+    """A request that cannot be done, as the answer tells it."""
+
+    def __init__(self, code: str, **facts: Any) -> None:
+        super().__init__(code)
+        self.facts: Facts = {"code": code, **facts}
+
+
+def problem_of(error: OSError, folder: str) -> Problem:
+    """An error of the operating system as a problem of the folder we work in."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Problem("disk-full", dir=folder, free=free_bytes(folder))
+    return Problem("not-writable", dir=folder, reason=str(error))
+
+
+def free_bytes(folder: str) -> int:
+    space = os.statvfs(folder)
+    return space.f_bavail * space.f_frsize
+
+
+def try_lock(path: str) -> Union[int, None]:
+    """The open lock file when we hold it now, None when another process does.
+
+    The kernel frees the lock of a process that dies. The holder removes the file, so that none
+    is left behind; hence the check that what we locked is still the file by this name.
+    """
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock), os.stat(path)):
+                    return lock
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def held(lock: int, path: str) -> Iterator[None]:
+    """Give the lock back at the end and leave no file behind."""
+    try:
+        yield
+    finally:
+        os.unlink(path)
+        os.close(lock)
+
+
+def record_path(path: str) -> str:
+    """Where the sha256 of a base image is written down."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, ".%s.sha256" % name)
+
+
+def recorded_sha256(path: str, status: os.stat_result) -> Union[str, None]:
+    """The sha256 that is written down, if that is about this very file."""
+    try:
+        with open(record_path(path), encoding="ascii") as file:
+            sha256, size, modified = json.load(file)
+    except (OSError, ValueError, TypeError):
+        return None
+    return str(sha256) if (size, modified) == (status.st_size, status.st_mtime_ns) else None
+
+
+def record_sha256(path: str, sha256: str, temporary: str) -> None:
+    """Write the sha256 down, whole or not at all."""
+    status = os.stat(path)
+    if recorded_sha256(path, status) == sha256:
+        return
+    with open(temporary, "w", encoding="ascii") as file:
+        json.dump([sha256, status.st_size, status.st_mtime_ns], file)
+    os.replace(temporary, record_path(path))
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def end_orderly_on_signals() -> None:
+    """End by way of every `finally`."""
+
+    def stop(number: int, _frame: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
+
+
+def ignore_signals() -> None:
+    """Let nothing interrupt the way back."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
