@@ -13,10 +13,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from labkit.deployment import DeploymentAPI
     from labkit.errors import LabError, LabkitError, UsageError
-    from labkit.executor import Executor, LocalExecutor, Result
+    from labkit.executor import Executor, Result
     from labkit.frames import interfaces_frame, vms_frame
     from labkit.images.library import ImageLibrary, image_path
     from labkit.images.manager import QCOWManager
+    from labkit.local import LocalExecutor
     from labkit.model import VM, Flavor, Interface, Link
     from labkit.simulator.executor import SimulatedExecutor
     from labkit.ssh.executor import RemoteExecutor
@@ -31,7 +32,7 @@ _HOMES = {
     "Flavor": "labkit.model",
     "Executor": "labkit.executor",
     "RemoteExecutor": "labkit.ssh.executor",
-    "LocalExecutor": "labkit.executor",
+    "LocalExecutor": "labkit.local",
     "SimulatedExecutor": "labkit.simulator.executor",
     "Result": "labkit.executor",
     "ImageLibrary": "labkit.images.library",

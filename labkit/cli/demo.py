@@ -11,7 +11,8 @@ import rich_click as click
 
 from labkit.cli import show
 from labkit.errors import LabkitError
-from labkit.executor import Executor, LocalExecutor
+from labkit.executor import Executor
+from labkit.local import LocalExecutor
 from labkit.model import Flavor
 from labkit.programs import qemu_img
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import rich_click as click
 
 from labkit.cli import show
-from labkit.executor import Executor, LocalExecutor
+from labkit.executor import Executor
+from labkit.local import LocalExecutor
 
 
 @click.group()

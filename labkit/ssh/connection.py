@@ -22,7 +22,7 @@ from labkit.ssh.hostkeys import HostKey, KnownHosts
 Wait = Callable[[float], None]
 
 LOG = "labkit.ssh.transport"
-logging.getLogger("labkit").addHandler(logging.NullHandler())  # paramiko logs each lost connection
+logging.getLogger(LOG).addHandler(logging.NullHandler())  # paramiko logs each lost connection
 
 CIPHERS = (  # the first is by far the fastest on machines with AES instructions
     "aes128-gcm@openssh.com",

@@ -9,7 +9,8 @@ import pytest
 from argument_property import ArgumentProperty
 
 from labkit.errors import UsageError
-from labkit.executor import Executor, LocalExecutor
+from labkit.executor import Executor
+from labkit.local import LocalExecutor
 from labkit.testing.contract import ExecutorContract
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from labkit import remote
-from labkit.executor import Executor, LocalExecutor, Stream
+from labkit.executor import Executor, Stream
+from labkit.local import LocalExecutor
 from labkit.simulator import qcow2_files
 from labkit.simulator.executor import SimulatedExecutor
 
