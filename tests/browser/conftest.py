@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
@@ -104,7 +105,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             process.terminate()
 
 
-def _jupyterlab(folder: Path, root: Path, port: int, output: object) -> subprocess.Popen[bytes]:
+def _jupyterlab(folder: Path, root: Path, port: int, output: BinaryIO) -> subprocess.Popen[bytes]:
     own = {
         "JUPYTER_CONFIG_DIR": "config",
         "JUPYTER_DATA_DIR": "data",
@@ -127,7 +128,7 @@ def _jupyterlab(folder: Path, root: Path, port: int, output: object) -> subproce
     return subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", *options],
         env=os.environ | {name: str(folder / path) for name, path in own.items()},
-        stdout=output,  # type: ignore[arg-type]
+        stdout=output,
         stderr=subprocess.STDOUT,
     )
 

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "01_quickstart.ipynb"
 MAX_SCREENSHOT = 200 * 1024
+# The kernel's state tells nothing here: a form's message makes it idle while the cell runs on.
+START_CELL = """() => {
+  const notebook = window.jupyterapp.shell.currentWidget;
+  window.labkitKernel = notebook.context.sessionContext.session.kernel;
+  const code = "print('started', flush=True); import threading; threading.Event().wait(120)";
+  const cell = window.labkitKernel.requestExecute({code});
+  cell.onIOPub = (message) => {
+    if (message.header.msg_type === 'stream') window.labkitCell = 'running';
+  };
+  cell.done.finally(() => { window.labkitCell = 'ended'; });
+}"""
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -110,6 +121,18 @@ def test_the_last_letters_arrive_before_the_click_counts(notebook: Notebook, for
     notebook.page.evaluate("() => document.querySelector('.labkit-form button').click()")
     expect(form.locator("table tbody tr")).to_have_count(1)
     expect(form.locator("table tbody tr")).to_contain_text("switch-and-more-letters")
+
+
+def test_it_works_while_a_cell_is_running(notebook: Notebook, form: Locator) -> None:
+    page = notebook.page
+    page.evaluate(START_CELL)
+    page.wait_for_function("() => window.labkitCell === 'running'")
+    type_into(form, "Name", "meanwhile")
+    form.get_by_role("button", name="Create", exact=True).click()
+    expect(form.locator("table tbody tr")).to_contain_text("meanwhile")
+    assert page.evaluate("() => window.labkitCell") == "running"
+    page.evaluate("() => { window.labkitKernel.interrupt(); }")
+    page.wait_for_function("() => window.labkitCell === 'ended'")
 
 
 def test_it_can_be_read_in_the_dark_theme(

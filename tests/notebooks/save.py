@@ -19,18 +19,16 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 def tidy(notebook: Any) -> None:
     """Leave only what is the same on every machine, and what shows without a kernel."""
-    notebook.metadata = nbformat.from_dict(
-        {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    )
+    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({})
+        cell.metadata = {}
         for output in cell.get("outputs", ()):
             output.get("data", {}).pop(WIDGET_VIEW, None)
 
 
 def save(path: Path) -> None:
     """Execute one notebook and write it in its place; raises when a cell fails."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     client = NotebookClient(
         notebook,
         timeout=60,
@@ -41,7 +39,7 @@ def save(path: Path) -> None:
     client.execute()
     tidy(notebook)
     nbformat.validate(notebook)
-    nbformat.write(notebook, path)
+    nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
 
 
 def main(paths: Sequence[str]) -> None:

@@ -51,8 +51,8 @@ CSS = """<style>
   background: var(--jp-layout-color2, #f3f3f3);
 }
 .labkit-form summary { cursor: pointer; margin-top: 4px; font-size: 12px; }
-.labkit-form table { border-collapse: collapse; font-size: 12px; margin-top: 2px; }
-.labkit-form th, .labkit-form td {
+.labkit-form table { border-collapse: collapse; font-size: 12px; margin: 8px 0 4px; }
+.labkit-form .labkit-table th, .labkit-form .labkit-table td {
   padding: 4px 12px 4px 0; text-align: left; border: none; white-space: nowrap;
   border-bottom: 1px solid var(--jp-border-color2, #d0d0d0);
 }
