@@ -70,7 +70,7 @@ def delete(folder: str, request: Facts) -> Facts:
     for path in request["paths"]:
         parent, name = os.path.split(os.path.expanduser(path))
         overlay = PLAIN_NAME.fullmatch(name) and name.endswith(SUFFIX)
-        if not overlay or not os.path.isabs(parent) or os.path.realpath(parent) != inside:
+        if not overlay or os.path.realpath(parent) != inside:
             raise Problem("outside", path=path, base_dir=folder)
         files[path] = os.path.join(inside, name)
         if os.path.isdir(files[path]) and not os.path.islink(files[path]):

@@ -77,6 +77,7 @@ def take_lock(target: Target) -> int:
             told = waited + SIGN_OF_LIFE
         if select.select([0], [], [], POLL_SECONDS)[0]:  # nothing is sent yet: this is the end
             raise ManagerGone
+        os.makedirs(target.folder, exist_ok=True)  # who gives up removes the folder it made
         lock = try_lock(target.lock)
     return lock
 

@@ -1,0 +1,8 @@
+"""The commands of qemu-img, as argument lists."""
+
+from __future__ import annotations
+
+
+def create(path: str, size: int) -> tuple[str, ...]:
+    """Make an empty qcow2 image of `size` bytes; an image that is there is overwritten."""
+    return ("qemu-img", "create", "-q", "-f", "qcow2", "--", path, str(size))
