@@ -56,11 +56,15 @@ def copy_base(
     started = time.monotonic()
     with _told(host, image), contextlib.closing(_open(executor, host, arguments)) as stream:
         copy = _Copy(executor, host, base_dir, image, stream, on_event)
-        state = copy.first_state()
-        if state["state"] == "have":
-            return 0
-        copy.send(state["offset"], state["free"])
-        copy.wait_until_done()
+        try:
+            state = copy.first_state()
+            if state["state"] == "have":
+                return 0
+            copy.send(state["offset"], state["free"])
+            copy.wait_until_done()
+        except DiskFull:
+            stream.finish(IDLE)  # nothing was sent yet: let it clean up
+            raise
     on_event(
         events.ImageCopied(host, image.file, image.sha256, copy.sent, time.monotonic() - started)
     )

@@ -145,6 +145,22 @@ class QCOWManager:
         for path in checked:
             self._on_event(events.OverlayDeleted(host, path, path in absent))
 
+    def take_back(self, worker_ip: str, paths: Sequence[str]) -> None:
+        """Delete those of the disks that failed requests of this manager had made after all.
+
+        For requests that ended with `ConnectionLost` or `CommandTimeout`. A disk that carries the
+        token of no such request is somebody else's, and stays.
+        """
+        host = rules.host(worker_ip)
+        files = {rules.overlay_path(path).rpartition("/")[2]: path for path in paths}
+        with self._tokens.of(host, list(files)) as tokens:
+            made = {
+                overlay.file: (overlay.mark or {}).get("token")
+                for overlay in self.look(host).overlays
+            }
+            ours = [path for file, path in files.items() if made.get(file) == tokens[file]]
+            self.delete_overlays(host, ours)
+
     def look(self, worker_ip: str) -> WorkerFacts:
         """What the worker is and what its image folder holds."""
         host = rules.host(worker_ip)

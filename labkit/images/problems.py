@@ -39,9 +39,9 @@ def error_of(problem: Problem, host: str, base_dir: str) -> LabkitError:
     return error
 
 
-def gigabytes(size: int) -> str:
-    """A size in the unit of flavors."""
-    return f"{size / rules.GIB:.10g} GB"
+def _size(size: int) -> str:
+    """A disk's size for people, in units of 2^20 or 2^30 bytes as flavors count."""
+    return f"{size / rules.GIB:.4g} GB" if size >= rules.GIB else f"{size / 2**20:.4g} MB"
 
 
 def _base_missing(problem: Problem, host: str, base_dir: str) -> LabkitError:
@@ -86,11 +86,11 @@ def _overlay_exists(problem: Problem, host: str, base_dir: str) -> LabkitError:
 
 
 def _disk_too_small(problem: Problem, host: str, base_dir: str) -> LabkitError:
-    asked, base = gigabytes(problem["size"]), gigabytes(problem["base_size"])
+    asked, base = problem["size"], problem["base_size"]
     return DiskTooSmall(
         f"cannot create the disk {problem['file']} on {host}",
-        why=f"{asked} were asked for, but its base image holds {base}",
-        fix=f"Ask for at least {base}, or use a smaller base image.",
+        why=f"{_size(asked)} were asked for, but its base image holds {_size(base)}",
+        fix=f"Ask for a disk_gb of at least {base / rules.GIB}, or use a smaller base image.",
     )
 
 

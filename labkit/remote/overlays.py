@@ -26,6 +26,7 @@ from labkit.remote.shared import (
     free_bytes,
     held,
     ignore_signals,
+    nearest,
     problem_of,
     record_sha256,
     recorded_sha256,
@@ -87,19 +88,16 @@ def delete(folder: str, request: Facts) -> Facts:
 
 def look(folder: str, request: Facts) -> Facts:
     """What the worker is and what the folder holds."""
-    there = os.path.abspath(folder)
-    while not os.path.isdir(there):
-        there = os.path.dirname(there)
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     files = [
         name for name in names if name[0] != "." and os.path.isfile(os.path.join(folder, name))
     ]
-    space = os.statvfs(there)
+    space = os.statvfs(nearest(folder))
     return {
         "ok": True,
         "home": os.path.expanduser("~"),
         "base_dir": os.path.abspath(folder),
-        "free": free_bytes(there),
+        "free": free_bytes(folder),
         "total": space.f_blocks * space.f_frsize,
         "cores": os.cpu_count(),
         "ram": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),

@@ -252,16 +252,16 @@ def put_in_place(target: Target) -> None:
 # --- the program -------------------------------------------------------------------------------
 
 
-def serve(target: Target, idle: float) -> None:
+def serve(target: Target, idle: float) -> str:
+    """The last word; it is said when nothing is left to do, as the manager may hang up then."""
     made = not os.path.isdir(target.folder)
     os.makedirs(target.folder, exist_ok=True)
     try:
         with held(take_lock(target), target.lock):
             if is_here(target):
-                say(state="have")
-            else:
-                copy(target, idle)
-                say(state="done")
+                return "have"
+            copy(target, idle)
+            return "done"
     finally:
         if made:
             with contextlib.suppress(OSError):  # it holds something by now
@@ -272,7 +272,7 @@ def main(folder: str, file: str, sha256: str, size: str, idle: str) -> None:
     end_orderly_on_signals()
     target = Target(os.path.expanduser(folder), file, sha256, int(size))
     try:
-        serve(target, float(idle))
+        say(state=serve(target, float(idle)))
     except Problem as problem:
         say(state="failed", **problem.facts)
     except (ManagerGone, BrokenPipeError):

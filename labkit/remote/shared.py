@@ -31,8 +31,16 @@ def problem_of(error: OSError, folder: str) -> Problem:
 
 
 def free_bytes(folder: str) -> int:
-    space = os.statvfs(folder)
+    space = os.statvfs(nearest(folder))
     return space.f_bavail * space.f_frsize
+
+
+def nearest(folder: str) -> str:
+    """The folder, or where it would be made."""
+    there = os.path.abspath(folder)
+    while not os.path.isdir(there):
+        there = os.path.dirname(there)
+    return there
 
 
 def try_lock(path: str) -> Union[int, None]:
