@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labkit import events, rules
-from labkit.errors import DuplicateError, LabkitError, UsageError
+from labkit.errors import CommandTimeout, ConnectionLost, DuplicateError, LabkitError, UsageError
 from labkit.executor import Executor, fan_out
 from labkit.images.manager import OverlayRequest, QCOWManager
 from labkit.model import VM, Flavor, check_flavor, mac_addresses, make_interfaces
@@ -84,7 +84,8 @@ class DeploymentAPI:
         self._lock = threading.Lock()
         self._vms: dict[int, VM] = {}
         self._in_progress: dict[int, VMRequest] = {}
-        self._leftovers: dict[tuple[str, str], str] = {}
+        self._leftovers: dict[tuple[str, str], str] = {}  # (worker, path) -> why
+        self._unknown: set[tuple[str, str]] = set()  # those of them that may never have been made
 
     def __repr__(self) -> str:
         return f"<DeploymentAPI on {self.remote_executor!r}: {len(self._vms)} VMs>"
@@ -107,9 +108,10 @@ class DeploymentAPI:
 
     @property
     def leftovers(self) -> pd.DataFrame:
-        """Disks that should be gone and may still be there: ``worker_ip, qcow_image, why``.
+        """Disks that should not be there and may be: ``worker_ip, qcow_image, why``.
 
-        `clean_up` tries to delete them again.
+        They could not be deleted, or the connection broke while they were made. `clean_up` tries
+        again; asking for the same VM again adopts its disk.
         """
         from labkit.frames import LEFTOVERS_COLUMNS, frame  # noqa: PLC0415 - as above
 
@@ -236,12 +238,20 @@ class DeploymentAPI:
         self._forget(value)
 
     def clean_up(self) -> pd.DataFrame:
-        """Try to delete the `leftovers` again; returns those that are still left."""
+        """Try to delete the `leftovers` again; returns those that are still left.
+
+        Of a disk whose making was interrupted only what was made by that very request is deleted.
+        """
         with self._lock:
             waiting = sorted(self._leftovers)
+            unknown = {key for key in waiting if key in self._unknown}
         for host, group in itertools.groupby(waiting, key=lambda item: item[0]):
+            keys = list(group)
             with self._never_raising("delete leftovers", "disks", host):
-                self._delete_disks(host, [path for _, path in group])
+                unsure = [path for path_host, path in keys if (path_host, path) in unknown]
+                self.qcow_manager.take_back(host, unsure)
+                self._settled(host, unsure)
+                self._delete_disks(host, [path for _, path in keys if path not in unsure])
         return self.leftovers
 
     # how
@@ -283,10 +293,18 @@ class DeploymentAPI:
             )
             for request in group
         ]
+        paths = [f"{self.qcow_manager.base_dir}/{overlay.file}" for overlay in overlays]
         try:
-            return self.qcow_manager.create_overlays(host, overlays)
+            made = self.qcow_manager.create_overlays(host, overlays)
+        except (ConnectionLost, CommandTimeout) as error:
+            with self._lock:
+                self._unknown.update((host, path) for path in paths)
+                self._leftovers.update(((host, path), f"may be there: {error}") for path in paths)
+            return error
         except LabkitError as error:
             return error
+        self._settled(host, paths)
+        return made
 
     def _take_back(self, host: str, paths: list[str]) -> None:
         try:
@@ -301,17 +319,20 @@ class DeploymentAPI:
         try:
             self.qcow_manager.delete_overlays(host, paths)
         except UsageError:
-            with self._lock:
-                for path in paths:
-                    self._leftovers.pop((host, path), None)
+            self._settled(host, paths)
             raise
         except LabkitError as error:
             with self._lock:
                 self._leftovers.update(((host, path), str(error)) for path in paths)
             raise
+        self._settled(host, paths)
+
+    def _settled(self, host: str, paths: Iterable[str]) -> None:
+        """Nothing of these disks is in doubt any more."""
         with self._lock:
             for path in paths:
                 self._leftovers.pop((host, path), None)
+                self._unknown.discard((host, path))
 
     def _vm(self, request: VMRequest, path: str) -> VM:
         self.vnc_port_counter += 1

@@ -40,6 +40,7 @@ def demo(simulated: bool) -> None:
         from labkit.simulator.executor import SimulatedExecutor  # noqa: PLC0415 - only here
 
         _story(SimulatedExecutor(), SIMULATED_HOST, Flavor.get("cirros")["image"], "~/vm_images")
+        _next()
         return
     with tempfile.TemporaryDirectory(prefix="labkit-demo-") as folder:
         executor = LocalExecutor()
@@ -87,7 +88,7 @@ def _story(executor: Executor, host: str, base: str, base_dir: str) -> None:
     try:
         api.create_vm("demo", 1004, "web", "student", host, flavor, 1)
     except LabkitError as error:
-        show.error(error)
+        show.error(error, to=show.out)
     show.say("\n[bold]4.[/bold] Everything is deleted:")
     for vm in api.records:
         api.delete_vm(vm)

@@ -6,6 +6,7 @@ import os
 import sys
 
 import rich_click as click
+from click.exceptions import Abort, ClickException
 
 import labkit
 from labkit.cli import show
@@ -37,22 +38,22 @@ for command in (demo, image, worker):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
-        cli.main(args=arguments, prog_name="labkit", standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="labkit", standalone_mode=False)
     except UsageError as problem:
         show.error(problem)
         return WRONG_USAGE
     except LabkitError as problem:
         show.error(problem)
         return FAILED
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except SystemExit as end:  # rich-click's way to end after a group's help
+        return int(end.code or OK)
+    except (KeyboardInterrupt, Abort):
         show.err.print("Interrupted. What was begun is taken back or can be asked for again.")
         return INTERRUPTED
-    except click.ClickException as problem:
+    except ClickException as problem:
         problem.show()
         return problem.exit_code
     except BrokenPipeError:  # the reader, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    return OK
+    return code if isinstance(code, int) else OK

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -18,12 +19,13 @@ err = Console(stderr=True, highlight=False)
 
 def say(text: str = "") -> None:
     """A line of rich markup on standard output."""
-    out.print(text)
+    out.print(text, soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Rows under headings; numbers to the right, missing values empty."""
-    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    out.print(f"[bold]{escape(title)}[/bold]", soft_wrap=True)
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     lines = [list(row) for row in rows]
     for index, column in enumerate(columns):
         numbers = all(isinstance(line[index], int | float) for line in lines)
@@ -35,13 +37,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         out.print("[dim](none)[/dim]")
 
 
-def error(problem: LabkitError) -> None:
+def error(problem: LabkitError, *, to: Console = err) -> None:
     """An error as three short paragraphs: what, why, what to do."""
-    err.print(f"[bold red]Error:[/bold red] {escape(problem.what)}")
+    to.print(f"[bold red]Error:[/bold red] {escape(problem.what)}")
     if problem.why:
-        err.print(f"  [bold]why[/bold]  {escape(problem.why)}")
+        to.print(Padding(f"[bold]why[/bold]  {escape(problem.why)}", (0, 0, 0, 2)))
     if problem.fix:
-        err.print(f"  [bold]do[/bold]   {escape(problem.fix)}")
+        to.print(Padding(f"[bold]do[/bold]   {escape(problem.fix)}", (0, 0, 0, 2)))
 
 
 def size(count: int | float | None) -> str:

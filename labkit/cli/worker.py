@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import rich_click as click
+from click.exceptions import Exit
 
 from labkit.cli import show
 from labkit.executor import Executor
@@ -66,5 +67,5 @@ def check(
     )
     if facts.qemu_img is None:
         show.say("[red]Not ready.[/red]")
-        raise click.exceptions.Exit(1)
+        raise Exit(1)
     show.say("[green]Ready.[/green]")

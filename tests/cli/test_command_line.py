@@ -1,0 +1,135 @@
+"""The command line: what it prints and the exit codes it ends with."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import labkit
+from labkit.cli import main
+from labkit.cli.show import size
+
+
+@pytest.fixture(autouse=True)
+def own_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> str:
+    if shutil.which("qemu-img") is None:
+        pytest.skip("no qemu-img: apt install qemu-utils")
+    path = tmp_path / "disk.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "64M"], check=True)
+    return str(path)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    assert labkit.__version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["demo", "image", "worker", "version"]),
+        (["--help"], ["Exit codes"]),
+        (["image", "--help"], ["add", "info", "list", "pull", "rm"]),
+        (["worker", "check", "--help"], ["--user", "--port", "HOST"]),
+    ],
+)
+def test_help(arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments)
+    shown = "".join(capsys.readouterr())
+    for word in words:
+        assert word in shown
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["image", "add"], ["demo", "--fast"]])
+def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err
+
+
+def test_the_simulated_demo_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--simulated"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("Simulated", "web", "52:54:00:03:e9:00", "10.60.7.101", "web_img.qcow2", "Next"):
+        assert words in shown
+    assert "a disk is never overwritten" in shown
+
+
+@pytest.mark.qemu_img
+def test_the_real_demo_makes_real_disks_and_leaves_none(
+    disk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo"]) == 0
+    shown = capsys.readouterr().out
+    assert "Real:" in shown
+    assert "1.0 GiB" in shown
+    (folder,) = {word for word in shown.split() if "/labkit-demo-" in word and word[-1] == "."}
+    assert not Path(folder.rstrip(".")).exists()
+
+
+@pytest.mark.qemu_img
+def test_an_image_is_added_shown_and_removed(disk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["image", "list"]) == 0
+    assert "(none)" in capsys.readouterr().out
+    assert main(["image", "add", "tiny", disk]) == 0
+    assert main(["image", "list"]) == 0
+    assert "64.0 MiB" in capsys.readouterr().out
+    assert main(["image", "info", "tiny"]) == 0
+    assert "sha256" in capsys.readouterr().out
+    assert main(["image", "rm", "tiny"]) == 0
+    assert main(["image", "info", "tiny"]) == 2
+    assert "tiny" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_image_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "page.img").write_text("<html>not found</html>")
+    assert main(["image", "add", "page", str(tmp_path / "page.img")]) == 1
+    assert "page.img" in capsys.readouterr().err
+
+
+def test_a_worker_that_does_not_answer_is_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "known_hosts").touch()
+    known = str(tmp_path / "known_hosts")
+    assert main(["worker", "check", "127.0.0.1", "--port", "1", "--known-hosts", known]) == 1
+    shown = capsys.readouterr().err
+    assert "cannot connect" in shown
+    assert "why" in shown
+
+
+@pytest.mark.qemu_img
+def test_this_machine_is_ready(disk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["worker", "check", "localhost", "--local"]) == 0
+    assert "Ready" in capsys.readouterr().out
+
+
+def test_a_worker_without_qemu_img_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python3").symlink_to(Path(sys.executable).resolve())
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert main(["worker", "check", "localhost", "--local"]) == 1
+    shown = capsys.readouterr().out
+    assert "apt install qemu-utils" in shown
+    assert "Not ready" in shown
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (2**30, "1.0 GiB"), (5 * 2**40, "5.0 TiB"), (None, "?")],
+)
+def test_sizes(count: int | None, text: str) -> None:
+    assert size(count) == text
