@@ -15,7 +15,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # What the stories themselves speak of; every other absolute path is one of a machine.
-OWN_PATHS = ("/tmp/vm_images/", "/home/ubuntu/")
+OWN_PATHS = ("/tmp/vm_images/", "/srv/images/", "/home/ubuntu/")
 PATH = re.compile(r"(?<![\w~.:/<])/(?:home|root|tmp|usr|opt|work|var|srv|mnt|etc|Users)\b[\w./-]*")
 
 
