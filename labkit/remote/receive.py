@@ -32,6 +32,7 @@ from labkit.remote.shared import (
 FRAME = struct.Struct("<QQ")
 POLL_SECONDS = 0.25
 SIGN_OF_LIFE = 1.0  # seconds between lines while something takes long
+FLUSH_BYTES = 32 * MIB
 MANAGER_GONE = 75  # the status then; nobody reads a line
 
 
@@ -152,6 +153,20 @@ class Hasher(threading.Thread):
         return self.digest.hexdigest()
 
 
+class Flusher(threading.Thread):
+    """Has the disk write behind us, so that little is left to do when the last byte has come."""
+
+    def __init__(self, file: int) -> None:
+        super().__init__(daemon=True)
+        self.file = file
+        self.wanted: queue.Queue[bool] = queue.Queue()
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):  # the fsync at the end tells of it
+            while self.wanted.get():
+                os.fdatasync(self.file)
+
+
 class Input:
     """Standard input, with a limit to its silence."""
 
@@ -184,10 +199,11 @@ def write_all(file: int, data: memoryview, offset: int) -> None:
 
 def receive(target: Target, file: int, start: int, source: Input) -> str:
     """Write the frames that come until the last; the sha256 of the whole file."""
-    hasher = Hasher(file)
+    hasher, flusher = Hasher(file), Flusher(file)
     hasher.start()
+    flusher.start()
     hasher.ends.put(start)
-    at = told = start
+    at = told = flushed = start
     while True:
         offset, length = source.frame()
         if offset < at or offset + length > target.size:
@@ -202,8 +218,12 @@ def receive(target: Target, file: int, start: int, source: Input) -> str:
             if at - told >= MIB:
                 hasher.ends.put(at)
                 told = at
+            if at - flushed >= FLUSH_BYTES:
+                flusher.wanted.put(True)
+                flushed = at
     os.ftruncate(file, target.size)
     hasher.ends.put(target.size)
+    flusher.wanted.put(False)
     os.fsync(file)
     return hasher.hexdigest()
 
