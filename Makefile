@@ -7,7 +7,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 PYTEST := $(BIN)/pytest $(if $(CI),--fail-on-skip)
 QUICK := not ssh and not browser and not slow
 
-.PHONY: help demo lab test test-all check units notebooks test-ssh test-browser test-slow docs benchmarks format clean
+.PHONY: help demo lab test test-all check units notebooks notebooks-save test-ssh test-browser test-slow docs benchmarks format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -37,9 +37,12 @@ notebooks: $(VENV)/.dev ## The tutorial notebooks, their outputs compared
 	$(PYTEST) -q -n 2 --dist loadfile -p nbval --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
+notebooks-save: $(VENV)/.dev ## Execute the tutorial notebooks and save their outputs
+	$(BIN)/python tests/notebooks/save.py $(NOTEBOOKS)
+
 test-ssh: $(VENV)/.dev ## Tests with a real OpenSSH server on loopback
 	@.ci/setup apt "tests over SSH" qemu-img=qemu-utils sshd=openssh-server ssh=openssh-client
-	$(PYTEST) -q -m ssh
+	$(PYTEST) -q -n 2 -m ssh
 
 test-browser: $(VENV)/.dev ## Tests with a real JupyterLab in a real browser
 	@.ci/setup apt "tests in a browser" chromium=chromium

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["sshd_server"]
+pytest_plugins = ["sshd_server", "jupyter_in_browser"]
 
 settings.register_profile("labkit", deadline=None, derandomize=True)
 settings.load_profile("labkit")
