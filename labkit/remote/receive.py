@@ -159,11 +159,11 @@ class Flusher(threading.Thread):
     def __init__(self, file: int) -> None:
         super().__init__(daemon=True)
         self.file = file
-        self.wanted: queue.Queue[bool] = queue.Queue()
+        self.ends: queue.Queue[Union[int, None]] = queue.Queue()
 
     def run(self) -> None:
         with contextlib.suppress(OSError):  # the fsync at the end tells of it
-            while self.wanted.get():
+            for _ in iter(self.ends.get, None):
                 os.fdatasync(self.file)
 
 
@@ -219,11 +219,11 @@ def receive(target: Target, file: int, start: int, source: Input) -> str:
                 hasher.ends.put(at)
                 told = at
             if at - flushed >= FLUSH_BYTES:
-                flusher.wanted.put(True)
+                flusher.ends.put(at)
                 flushed = at
     os.ftruncate(file, target.size)
     hasher.ends.put(target.size)
-    flusher.wanted.put(False)
+    flusher.ends.put(None)
     os.fsync(file)
     return hasher.hexdigest()
 

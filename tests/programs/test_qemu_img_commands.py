@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from disk_images import needs_qemu_img
 
+from disk_images import needs_qemu_img
 from labkit.programs import qemu_img
 
 
