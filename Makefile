@@ -49,6 +49,7 @@ test-browser: $(VENV)/.dev ## Tests with a real JupyterLab in a real browser
 	$(PYTEST) -q -m browser
 
 test-slow: $(VENV)/.dev ## Tests that take long, such as a fresh installation
+	@.ci/setup apt "tests of the Binder image" qemu-img=qemu-utils
 	$(PYTEST) -q -m "slow and not ssh and not browser"
 
 docs: $(VENV)/.dev ## Write the API reference to build/docs

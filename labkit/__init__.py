@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from labkit.model import VM, Flavor, Interface, Link
     from labkit.simulator.executor import SimulatedExecutor
     from labkit.ssh.executor import RemoteExecutor
+    from labkit.vm_request import VMRequest
 
 # Public name -> the module that owns it; the groups are those of __all__.
 _HOMES = {
     "DeploymentAPI": "labkit.deployment",
+    "VMRequest": "labkit.vm_request",
     "QCOWManager": "labkit.images.manager",
     "VM": "labkit.model",
     "Interface": "labkit.model",
@@ -47,6 +49,7 @@ _HOMES = {
 __all__ = [
     # deploying
     "DeploymentAPI",
+    "VMRequest",
     "QCOWManager",
     # values
     "VM",

@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labkit import events, rules
@@ -15,6 +14,7 @@ from labkit.errors import CommandTimeout, ConnectionLost, DuplicateError, Labkit
 from labkit.executor import Executor, fan_out
 from labkit.images.manager import OverlayRequest, QCOWManager
 from labkit.model import VM, Flavor, check_flavor, mac_addresses, make_interfaces
+from labkit.vm_request import VMRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,32 +25,6 @@ logger = logging.getLogger("labkit")
 
 FIRST_VNC_PORT = 5901
 LAST_PORT = 65535
-
-
-@dataclass(frozen=True, slots=True)
-class VMRequest:
-    """What `DeploymentAPI.create_vms` takes: the arguments of one VM, checked when it is made."""
-
-    slice_id: int | str
-    vm_id: int
-    vm_name: str
-    owner: str
-    worker_ip: str
-    flavor: Mapping[str, Any] | Flavor
-    data_interfaces_count: int
-    internet_enabled: bool = False
-
-    def __post_init__(self) -> None:
-        rules.slice_id(self.slice_id)
-        rules.vm_id(self.vm_id)
-        rules.name(self.vm_name, "vm_name")
-        rules.owner(self.owner)
-        rules.host(self.worker_ip)
-        check_flavor(self.flavor)
-        rules.integer(
-            self.data_interfaces_count, "data_interfaces_count", 0, rules.MAX_INTERFACES - 1
-        )
-        rules.boolean(self.internet_enabled, "internet_enabled")
 
 
 class DeploymentAPI:

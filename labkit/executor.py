@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self, TypeVar
 
-from labkit import rules
+from labkit import remote, rules
 from labkit.errors import (
     ClosedError,
     CommandError,
@@ -35,7 +35,10 @@ CHUNK = 1 << 18
 
 
 def show(argv: Sequence[str], limit: int = 120) -> str:
-    """A command as one readable, pasteable line; long arguments are cut."""
+    """A command as one readable line; long arguments are cut, labkit's own programs named."""
+    program = remote.name_of(argv)
+    if program is not None:
+        return shlex.join((f"labkit:{program}", *argv[len(remote.INTERPRETER) + 1 :]))
     words = [word if len(word) <= limit else f"{word[:limit].splitlines()[0]}…" for word in argv]
     return shlex.join(words)
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from labkit import VM, DeploymentAPI, Flavor
-from labkit.deployment import VMRequest
 from labkit.errors import (
     BaseImageMissing,
     DiskTooSmall,
@@ -23,6 +22,7 @@ from labkit.errors import (
     UsageError,
 )
 from labkit.executor import Executor
+from labkit.vm_request import VMRequest
 
 MIB = 2**20
 

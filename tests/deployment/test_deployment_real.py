@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deployment_contract import DeploymentContract
 
+from deployment_contract import DeploymentContract
 from labkit import LocalExecutor
 
 pytestmark = pytest.mark.qemu_img

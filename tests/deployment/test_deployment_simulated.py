@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from deployment_contract import DeploymentContract
 
 import labkit
+from deployment_contract import DeploymentContract
 from labkit import Flavor, SimulatedExecutor
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from argument_property import ArgumentProperty
 
+from argument_property import ArgumentProperty
 from labkit.errors import UsageError
 from labkit.executor import Executor
 from labkit.local import LocalExecutor

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from argument_property import ArgumentProperty
-from sshd_server import need_sshd, remote_executor
 
+from argument_property import ArgumentProperty
 from labkit.executor import Executor
 from labkit.testing.contract import ExecutorContract
 from labkit.testing.sshd import SSHServer
+from sshd_server import need_sshd, remote_executor
 
 
 @pytest.mark.ssh

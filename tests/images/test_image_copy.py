@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from disk_images import HOST, MIB, Worker, make_base, needs_qemu_img, sha256
 
+from disk_images import HOST, MIB, Worker, make_base, needs_qemu_img, sha256
 from labkit import events, remote
 from labkit.errors import DiskFull, ImageError, ProgramMissing, TransferError
 from labkit.executor import LocalFiles, ManagerFiles, Stream

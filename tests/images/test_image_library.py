@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from disk_images import MIB, make_base, needs_qemu_img, sha256
 
 import labkit
+from disk_images import MIB, make_base, needs_qemu_img, sha256
 from labkit.errors import (
     BaseImageInvalid,
     BaseImageMissing,

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from disk_images import HOST, Worker, make_base, needs_qemu_img
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from disk_images import HOST, Worker, make_base, needs_qemu_img
 from labkit.errors import InvalidArgument, LabkitError
 from labkit.images.library import ImageLibrary
 from labkit.images.manager import QCOWManager

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from disk_images import make_base, needs_qemu_img, sha256
 
+from disk_images import make_base, needs_qemu_img, sha256
 from labkit.errors import BaseImageInvalid, TransferError, UnknownImage, UsageError
 from labkit.images.catalogue import CATALOGUE, KnownImage
 from labkit.images.download import check_url, published_sha256

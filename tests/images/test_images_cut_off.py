@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from disk_images import HOST, MIB, Worker, make_base, needs_qemu_img, sha256
 
+from disk_images import HOST, MIB, Worker, make_base, needs_qemu_img, sha256
 from labkit import events
 from labkit.errors import ConnectionLost, OverlayExists
 from labkit.executor import DEFAULT_TIMEOUT, Executor, ManagerFiles, Result, Stream

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disk_images import MIB, make_base, needs_qemu_img, qemu_img, sha256
-from sshd_server import MakeServer, remote_executor
 
+from disk_images import MIB, make_base, needs_qemu_img, qemu_img, sha256
 from labkit import events
 from labkit.errors import OverlayExists, TransferError, WorkerUnreachable
 from labkit.images.library import ImageLibrary
 from labkit.images.manager import OverlayRequest, QCOWManager
 from labkit.testing.sshd import SSHServer
+from sshd_server import MakeServer, remote_executor
 
 pytestmark = [pytest.mark.qemu_img, pytest.mark.ssh, needs_qemu_img]
 

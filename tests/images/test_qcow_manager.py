@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from disk_images import HOST, MIB, Worker, make_base, needs_qemu_img, programs_folder, qemu_img
 
+from disk_images import HOST, MIB, Worker, make_base, needs_qemu_img, programs_folder, qemu_img
 from labkit import events
 from labkit.errors import (
     BaseImageDiffers,

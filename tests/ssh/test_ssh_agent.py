@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sshd_server import MakeServer, remote_executor
 
 from labkit.errors import AuthenticationRefused
 from labkit.testing.processes import eventually
 from labkit.testing.sshd import SSHServer, make_key
+from sshd_server import MakeServer, remote_executor
 
 pytestmark = pytest.mark.ssh
 

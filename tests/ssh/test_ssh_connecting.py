@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sshd_server import MakeServer, remote_executor
 
 from labkit.errors import (
     AuthenticationRefused,
@@ -21,6 +20,7 @@ from labkit.errors import (
 from labkit.ssh.executor import RemoteExecutor
 from labkit.testing.relay import Relay
 from labkit.testing.sshd import HOST, SSHServer, free_port, make_key
+from sshd_server import MakeServer, remote_executor
 
 pytestmark = pytest.mark.ssh
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sshd_server import MakeServer, remote_executor
 
 from labkit.errors import (
     CommandError,
@@ -23,6 +22,7 @@ from labkit.testing.contract_fixtures import EVERY_BYTE
 from labkit.testing.processes import SOON, count_processes, eventually, unique_seconds
 from labkit.testing.relay import Relay
 from labkit.testing.sshd import HOST, SSHServer
+from sshd_server import MakeServer, remote_executor
 
 pytestmark = pytest.mark.ssh
 

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from labkit_widgets import markup
 
 from labkit import vms_frame
 from labkit.errors import LabError
+from labkit_widgets import markup
 
 
 @given(st.text(alphabet="<>&\"'abc \n"))

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from labkit_widgets import VMForm
 
 import labkit
 from labkit import DeploymentAPI, Flavor, SimulatedExecutor
@@ -20,6 +19,7 @@ from labkit.errors import (
     UsageError,
     WorkerUnreachable,
 )
+from labkit_widgets import VMForm
 
 HOST = "10.0.10.1"
 Job = Callable[[], None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from labkit_widgets.vm_progress import Pacer, Stage, stage
 
 from labkit.events import (
     Event,
@@ -13,6 +12,7 @@ from labkit.events import (
     OverlayCreated,
     OverlayDeleted,
 )
+from labkit_widgets.vm_progress import Pacer, Stage, stage
 
 MIB = 2**20
 HOST, IMAGE = "10.0.10.1", "cirros.img"

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from labkit_widgets import vm_values
-from labkit_widgets.vm_values import VMValues
 
 from labkit import VM, Flavor
-from labkit.deployment import VMRequest
 from labkit.model import make_interfaces
+from labkit.vm_request import VMRequest
+from labkit_widgets import vm_values
+from labkit_widgets.vm_values import VMValues
 
 GOOD = VMValues(
     slice_id="ospf",
