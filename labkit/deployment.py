@@ -225,7 +225,10 @@ class DeploymentAPI:
                 unsure = [path for path_host, path in keys if (path_host, path) in unknown]
                 self.qcow_manager.take_back(host, unsure)
                 self._settled(host, unsure)
-                self._delete_disks(host, [path for _, path in keys if path not in unsure])
+                doomed = [path for _, path in keys if path not in unsure]
+                self._delete_disks(host, doomed)
+                for path in doomed:
+                    self._forget({"worker_ip": host, "qcow_image": path})
         return self.leftovers
 
     # how
