@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # In CI a skipped test is a failure: everything a test needs can be installed there.
 PYTEST := $(BIN)/pytest $(if $(CI),--fail-on-skip)
+# JupyterLab refuses to run as root unless told.
+ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+LAB_ARGS ?=
 QUICK := not ssh and not browser and not slow
 
 .PHONY: help demo lab test test-all check units notebooks notebooks-save test-ssh test-browser test-slow docs benchmarks format clean
@@ -17,7 +20,7 @@ demo: $(VENV)/.run ## Create real VM disks, show them as tables, delete them
 	@$(BIN)/labkit demo
 
 lab: $(VENV)/.notebook ## Open JupyterLab on the quickstart notebook
-	$(BIN)/jupyter lab notebooks/01_quickstart.ipynb
+	$(BIN)/jupyter lab $(ROOT) $(LAB_ARGS) notebooks/01_quickstart.ipynb
 
 test: $(VENV)/.dev check units notebooks ## The quick suite: checks, units, simulator, real qemu-img, notebooks
 
@@ -34,7 +37,7 @@ units: $(VENV)/.dev ## Units, simulator and real qemu-img
 	$(PYTEST) -q -n 2 -m "$(QUICK)"
 
 notebooks: $(VENV)/.dev ## The tutorial notebooks, their outputs compared
-	$(PYTEST) -q -n 2 --dist loadfile -p nbval --nbval --nbval-current-env \
+	$(BIN)/pytest -q -n 2 --dist loadfile -p nbval --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
 notebooks-save: $(VENV)/.dev ## Execute the tutorial notebooks and save their outputs

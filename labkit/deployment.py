@@ -31,8 +31,8 @@ class DeploymentAPI:
     """Creates and deletes VM records and their disks on workers (contract part 1).
 
     Each method comes twice: `create_vm_with_qcow` and `delete_vm_dict` answer with tuples and
-    booleans and never raise; `create_vm`, `create_vms` and `delete_vm` raise typed errors. After a
-    False, `last_error` says why. Safe to use from many threads.
+    booleans and never raise, and set `last_error`: why it was a False, or None. `create_vm`,
+    `create_vms` and `delete_vm` raise typed errors instead. Safe to use from many threads.
 
     `base_image_path` replaces the image path of every flavor. `on_event` is told what happens to
     images on the way (`labkit.events`). `base_dir` is the images' folder on the workers.
@@ -163,7 +163,14 @@ class DeploymentAPI:
         data_interfaces_count: int,
         internet_enabled: bool = False,  # noqa: FBT001, FBT002 - as its twin
     ) -> VM:
-        """Make one VM's disk and record; see `create_vms` for the errors."""
+        """Make one VM's disk on a worker, and its record with status ``design``.
+
+        `vm_id` (0 to 65535) gives the MAC addresses and must be unique; `vm_name` names the disk
+        and must be unique on the worker. `data_interfaces_count` (0 to 255) are added to eth0;
+        with `internet_enabled` eth0 is on the internet segment. `flavor` is such as
+        ``Flavor.get("cirros")``; the record's flavor tells the image that was really used.
+        `slice_id` is kept with the disk. See `create_vms` for the errors.
+        """
         request = VMRequest(
             slice_id,
             vm_id,
@@ -202,7 +209,7 @@ class DeploymentAPI:
         """
         value = vm.to_dict() if isinstance(vm, VM) else vm
         if not isinstance(value, Mapping):
-            rules.invalid("vm_dict", value, "a VM, or a dict as VM.to_dict() gives it")
+            rules.invalid("vm", value, "a VM of api.records, or a dict as VM.to_dict() gives it")
         path = value.get("qcow_image")
         if path is None:
             self._forget(value)
@@ -313,6 +320,7 @@ class DeploymentAPI:
 
     def _vm(self, request: VMRequest, path: str) -> VM:
         self.vnc_port_counter += 1
+        flavor = check_flavor(request.flavor)
         return VM(
             vm_id=request.vm_id,
             name=request.vm_name,
@@ -324,7 +332,7 @@ class DeploymentAPI:
                 request.data_interfaces_count,
                 internet_enabled=request.internet_enabled,
             ),
-            flavor=check_flavor(request.flavor),
+            flavor={**flavor, "image": self.base_image_path or flavor["image"]},
             qcow_image=path,
         )
 

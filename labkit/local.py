@@ -102,7 +102,8 @@ class LocalExecutor(BaseExecutor):
             raise UsageError(
                 f"{host} is not this machine",
                 why="a LocalExecutor runs commands here only, as 'localhost' or '127.0.0.1'",
-                fix="Use labkit.RemoteExecutor for other machines.",
+                fix="Use labkit.RemoteExecutor for other machines; "
+                "with labkit worker check, leave out --local.",
             )
         return command
 

@@ -67,7 +67,7 @@ def check_flavor(value: object, argument: str = "flavor") -> dict[str, Any]:
     if isinstance(value, Flavor):
         return value.to_dict()
     if not isinstance(value, Mapping):
-        rules.invalid(argument, value, "a dict as Flavor.get() gives it")
+        rules.invalid(argument, value, "a dict such as labkit.Flavor.get('cirros') gives")
     for key in FLAVOR_KEYS:
         if key not in value:
             rules.invalid(argument, dict(value), f"a dict with the keys {', '.join(FLAVOR_KEYS)}")

@@ -17,6 +17,7 @@ from labkit.errors import InvalidArgument
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 OWNER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.@+-]{0,126}")
 HOST = re.compile(r"(?=.{1,253}\Z)[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?(\.[a-zA-Z0-9_-]+)*\.?")
+NUMBERS = re.compile(r"[0-9.]+")  # meant as an IPv4 address, then
 IMAGE_FILE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.+-]{0,127}")
 FOLDER = re.compile(r"~?(/[a-zA-Z0-9_.+@-]+)+/?|~|/")
 
@@ -70,7 +71,7 @@ def owner(value: Any, argument: str = "owner") -> str:
 def host(value: Any, argument: str = "worker_ip") -> str:
     """An IPv4 or IPv6 address or a host name."""
     if isinstance(value, str):
-        if HOST.fullmatch(value):
+        if HOST.fullmatch(value) and not NUMBERS.fullmatch(value):
             return value
         try:
             return str(ipaddress.ip_address(value)) and value

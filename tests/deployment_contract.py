@@ -54,7 +54,9 @@ class DeploymentContract:
 
     # the contract, to the letter
 
-    def test_a_vm_of_the_contract(self, api: DeploymentAPI, host: str, base_dir: str) -> None:
+    def test_a_vm_of_the_contract(
+        self, api: DeploymentAPI, host: str, image: str, base_dir: str
+    ) -> None:
         done, vm = api.create_vm_with_qcow(
             7, 1001, "web", "ana", host, Flavor.get("cirros"), 2, True
         )
@@ -89,7 +91,7 @@ class DeploymentContract:
                     for i in (1, 2)
                 ),
             ],
-            "flavor": Flavor.get("cirros"),
+            "flavor": Flavor.get("cirros") | {"image": image},
             "qcow_image": f"{base_dir}/web_img.qcow2",
             "status": "design",
             "pid": None,

@@ -120,10 +120,11 @@ def _disks(api: DeploymentAPI, host: str) -> None:
 
 
 def _next() -> None:
+    labkit = "labkit" if shutil.which("labkit") else ".venv/bin/labkit"
     show.say(
         "\n[bold]Next[/bold]\n"
-        "  make lab              JupyterLab on the quickstart notebook\n"
-        "  make test             the tests\n"
-        "  labkit image --help   base images with a system on them\n"
-        "  labkit worker check   is a worker of yours ready?"
+        "  make lab     JupyterLab on the quickstart notebook\n"
+        "  make test    the tests\n"
+        f"  {labkit} image --help         base images with a system on them\n"
+        f"  {labkit} worker check HOST    is a worker of yours ready?"
     )

@@ -241,10 +241,15 @@ class ImageLibrary:
     def _unknown(self, name: str) -> UnknownImage:
         have = ", ".join(image.name for image in self.list()) or "none"
         can = ", ".join(self.catalogue)
+        known = name in self.catalogue
+        pull = f"labkit image pull {name}"
         return UnknownImage(
             f"there is no image {name!r} in the library",
-            why=f"it has {have}; labkit image pull knows {can}",
-            fix="Choose one of them, or add a file of yours: labkit image add NAME FILE",
+            why="it is not downloaded yet" if known else f"the library has {have}",
+            fix=f"Download it with: {pull}"
+            if known
+            else f"Download one of {can} with labkit image pull NAME, or add a file of yours: "
+            "labkit image add NAME FILE",
             image=name,
         )
 

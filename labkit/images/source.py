@@ -78,10 +78,10 @@ class BaseImages:
         for name, known in self.library.catalogue.items():
             if known.file != file:
                 continue
-            use = f'base_image_path=labkit.image_path("{name}")'
+            use = f'labkit.DeploymentAPI(executor, labkit.image_path("{name}"))'
             if name in {image.name for image in self.library.list()}:
-                return f"The image library has it: pass {use}."
-            return f"Download it with: labkit image pull {name}. Then pass {use}."
+                return f"The image library has it; use it with {use}"
+            return f"Download it with: labkit image pull {name}; then use it with {use}"
         flavors = [flavor.name for flavor in FLAVORS.values() if flavor.image == path]
         of = f" (the image of the flavor {flavors[0]})" if flavors else ""
         return f"Put the file{of} at {path}, or pass the path of another image."

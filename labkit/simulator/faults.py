@@ -195,8 +195,8 @@ def _distrusted(kind: str, host: str) -> WorkerError:
     if kind == "host-key-unknown":
         return HostKeyUnknown(
             f"the host key of {host} is not known",
-            why=f"it shows {shown}, and ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts "
-            "has no key for it",
+            why=f"it shows {shown}, and there is no key for it in "
+            "~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts",
             fix=f"If that is the worker's fingerprint, run: {add}",
             host=host,
             port=22,

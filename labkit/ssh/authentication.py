@@ -101,6 +101,8 @@ def authenticate(
 
 def _refused(keys: Keys, user: str, host: str, port: int) -> AuthenticationRefused:
     fix = f"Put a key of yours there: ssh-copy-id -p {port} {user}@{host}"
+    if not any(": " in line and not line.startswith("agent") for line in keys.story):
+        fix = f"Make a key with ssh-keygen, then put it there: ssh-copy-id -p {port} {user}@{host}"
     if keys.locked:
         fix = f"Unlock the key for this login session: ssh-add {shlex.quote(str(keys.locked))}"
     return AuthenticationRefused(

@@ -79,7 +79,7 @@ class KnownHosts:
         if not known.trusted:
             raise HostKeyUnknown(
                 f"the host key of {name} is not known",
-                why=f"it shows {shown.fingerprint}, and {self._searched} has no key for it",
+                why=f"it shows {shown.fingerprint}, and there is no key for it in {self._searched}",
                 fix=f"If that is the worker's fingerprint, run: {add}",
                 **context,
             )

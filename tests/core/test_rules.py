@@ -76,7 +76,22 @@ def test_good_hosts(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "-oProxyCommand=x", "a b", "a;b", "$(x)", "a\n", "x" * 254, None, 5, "a..b", "@a"]
+    "value",
+    [
+        "",
+        "-oProxyCommand=x",
+        "a b",
+        "a;b",
+        "$(x)",
+        "a\n",
+        "x" * 254,
+        None,
+        5,
+        "a..b",
+        "@a",
+        "999.1.1.1",
+        "10.0.10",
+    ],
 )
 def test_bad_hosts(value: Any) -> None:
     with pytest.raises(InvalidArgument):

@@ -97,6 +97,11 @@ def test_it_is_a_story_of_small_steps(notebook: Any) -> None:
             assert len(cell.source.split()) <= 130
 
 
+def test_no_cell_is_skipped_in_tests(notebook: Any) -> None:
+    for cell in code(notebook):
+        assert "NBVAL" not in cell.source
+
+
 def test_one_line_decides_where_it_happens(notebook: Any) -> None:
     lines = [line for cell in code(notebook) for line in cell.source.splitlines()]
     chosen = [line for line in lines if "Executor" in line]
