@@ -230,7 +230,7 @@ def test_two_downloads_of_one_file_do_not_mix(library: ImageLibrary) -> None:
 
 
 def test_an_unknown_name(library: ImageLibrary) -> None:
-    with pytest.raises(UnknownImage, match="pull knows listed, pinned"):
+    with pytest.raises(UnknownImage, match="Download one of listed, pinned"):
         library.pull("nothing")
 
 
