@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import itertools
 import logging
+import posixpath
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from labkit import events, rules
-from labkit.errors import CommandTimeout, ConnectionLost, DuplicateError, LabkitError, UsageError
+from labkit.errors import (
+    AuthenticationRefused,
+    DuplicateError,
+    HostKeyChanged,
+    HostKeyUnknown,
+    ImageError,
+    LabkitError,
+    ProgramMissing,
+    UsageError,
+    WorkerUnreachable,
+)
 from labkit.executor import Executor, fan_out
 from labkit.images.manager import OverlayRequest, QCOWManager
-from labkit.model import VM, Flavor, check_flavor, mac_addresses, make_interfaces
+from labkit.model import (
+    VM,
+    Flavor,
+    check_flavor,
+    internet_address,
+    mac_addresses,
+    make_interfaces,
+)
 from labkit.vm_request import VMRequest
 
 if TYPE_CHECKING:
@@ -25,6 +43,15 @@ logger = logging.getLogger("labkit")
 
 FIRST_VNC_PORT = 5901
 LAST_PORT = 65535
+NOTHING_MADE = (  # errors after which it is sure that no disk of the request is there
+    UsageError,
+    ImageError,
+    WorkerUnreachable,
+    HostKeyUnknown,
+    HostKeyChanged,
+    AuthenticationRefused,
+    ProgramMissing,
+)
 
 
 class DeploymentAPI:
@@ -199,6 +226,8 @@ class DeploymentAPI:
                     self._vm(request, path) for request, path in zip(wanted, paths, strict=True)
                 ]
                 self._vms.update((vm.vm_id, vm) for vm in made)
+                for vm in made:
+                    self._leftovers.pop((vm.worker_ip, vm.qcow_image or ""), None)
         return made
 
     def delete_vm(self, vm: VM | Mapping[str, Any]) -> None:
@@ -231,7 +260,7 @@ class DeploymentAPI:
             with self._never_raising("delete leftovers", "disks", host):
                 unsure = [path for path_host, path in keys if (path_host, path) in unknown]
                 self.qcow_manager.take_back(host, unsure)
-                self._settled(host, unsure)
+                self._settled((host, path) for path in unsure)
                 doomed = [path for _, path in keys if path not in unsure]
                 self._delete_disks(host, doomed)
                 for path in doomed:
@@ -245,10 +274,10 @@ class DeploymentAPI:
         for request in wanted:
             groups.setdefault(request.worker_ip, []).append(request)
         outcomes = fan_out(lambda host: self._create_on(host, groups[host]), list(groups))
-        failed = [outcome for outcome in outcomes if isinstance(outcome, LabkitError)]
+        failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         paths: dict[int, str] = {}
         for host, outcome in zip(groups, outcomes, strict=True):
-            if isinstance(outcome, LabkitError):
+            if isinstance(outcome, Exception):
                 continue
             if failed:
                 self._take_back(host, outcome)
@@ -261,7 +290,7 @@ class DeploymentAPI:
             raise failed[0]
         return [paths[request.vm_id] for request in wanted]
 
-    def _create_on(self, host: str, group: Sequence[VMRequest]) -> list[str] | LabkitError:
+    def _create_on(self, host: str, group: Sequence[VMRequest]) -> list[str] | Exception:
         """The disks' paths, or the error as a value: other workers' disks depend on it."""
         overlays = [
             OverlayRequest(
@@ -277,17 +306,24 @@ class DeploymentAPI:
             )
             for request in group
         ]
-        paths = [f"{self.qcow_manager.base_dir}/{overlay.file}" for overlay in overlays]
+        keys = [(host, f"{self.qcow_manager.base_dir}/{overlay.file}") for overlay in overlays]
+        with self._lock:  # known before the first effect: whatever interrupts us, it can be found
+            self._unknown.update(keys)
+            self._leftovers.update(
+                (key, "may be there: its making was interrupted") for key in keys
+            )
         try:
             made = self.qcow_manager.create_overlays(host, overlays)
-        except (ConnectionLost, CommandTimeout) as error:
+        except NOTHING_MADE as error:
+            self._settled(keys)
+            return error
+        except Exception as error:  # noqa: BLE001 - a listener may raise anything; a value here
             with self._lock:
-                self._unknown.update((host, path) for path in paths)
-                self._leftovers.update(((host, path), f"may be there: {error}") for path in paths)
+                self._leftovers.update((key, f"may be there: {error}") for key in keys)
             return error
-        except LabkitError as error:
-            return error
-        self._settled(host, paths)
+        with self._lock:
+            self._unknown.difference_update(keys)
+            self._leftovers.update((key, "made for a VM that was not recorded") for key in keys)
         return made
 
     def _take_back(self, host: str, paths: list[str]) -> None:
@@ -303,20 +339,20 @@ class DeploymentAPI:
         try:
             self.qcow_manager.delete_overlays(host, paths)
         except UsageError:
-            self._settled(host, paths)
+            self._settled((host, path) for path in paths)
             raise
         except LabkitError as error:
             with self._lock:
                 self._leftovers.update(((host, path), str(error)) for path in paths)
             raise
-        self._settled(host, paths)
+        self._settled((host, path) for path in paths)
 
-    def _settled(self, host: str, paths: Iterable[str]) -> None:
+    def _settled(self, keys: Iterable[tuple[str, str]]) -> None:
         """Nothing of these disks is in doubt any more."""
         with self._lock:
-            for path in paths:
-                self._leftovers.pop((host, path), None)
-                self._unknown.discard((host, path))
+            for key in keys:
+                self._leftovers.pop(key, None)
+                self._unknown.discard(key)
 
     def _vm(self, request: VMRequest, path: str) -> VM:
         self.vnc_port_counter += 1
@@ -337,12 +373,10 @@ class DeploymentAPI:
         )
 
     def _forget(self, value: Mapping[str, Any]) -> None:
+        disk = _disk(value.get("worker_ip"), value.get("qcow_image"))
         with self._lock:
             for vm_id, vm in list(self._vms.items()):
-                if (vm.worker_ip, vm.qcow_image) == (
-                    value.get("worker_ip"),
-                    value.get("qcow_image"),
-                ):
+                if _disk(vm.worker_ip, vm.qcow_image) == disk:
                     del self._vms[vm_id]
 
     @contextmanager
@@ -372,16 +406,20 @@ class DeploymentAPI:
             for vm in self._vms.values()
             if vm.interfaces[0].ip_config
         }
+        addresses |= {
+            internet_address(vm_id)["ip"]: request.vm_name
+            for vm_id, request in self._in_progress.items()
+            if request.internet_enabled
+        }
         for request in wanted:
             if request.vm_id in ids:
                 raise _taken("vm_id", request.vm_id, ids[request.vm_id])
             ids[request.vm_id] = request.vm_name
             if request.internet_enabled:
-                config = make_interfaces(request.vm_id, 0, internet_enabled=True)[0].ip_config
-                assert config is not None
-                if config["ip"] in addresses:
-                    raise _taken("internet address", config["ip"], addresses[config["ip"]])
-                addresses[config["ip"]] = request.vm_name
+                address = internet_address(request.vm_id)["ip"]
+                if address in addresses:
+                    raise _taken("internet address", address, addresses[address])
+                addresses[address] = request.vm_name
 
     @contextmanager
     def _never_raising(self, verb: str, name: object, host: object) -> Iterator[_Answer]:
@@ -404,6 +442,11 @@ class _Answer:
 
     vm: VM | None = None
     done: bool = False
+
+
+def _disk(host: object, path: str | None) -> tuple[object, str]:
+    """Which disk a path means: ``~`` may be written out, all of them lie in one folder."""
+    return host, posixpath.basename(path or "")
 
 
 def _taken(argument: str, value: object, holder: str) -> DuplicateError:

@@ -1,7 +1,7 @@
 """The one seam to the outside world: running commands and moving bytes on a host.
 
-Owns the `Executor` and `Stream` protocols, `Result`, the implementation for this machine and the
-small runner that fans work out over hosts. `labkit.testing.ExecutorContract` states, as tests,
+Owns the `Executor` and `Stream` protocols, `Result`, what implementations share, and the small
+runner that fans work out over hosts. `labkit.testing.ExecutorContract` states, as tests,
 what every implementation promises.
 """
 

@@ -72,8 +72,8 @@ def check_flavor(value: object, argument: str = "flavor") -> dict[str, Any]:
         if key not in value:
             rules.invalid(argument, dict(value), f"a dict with the keys {', '.join(FLAVOR_KEYS)}")
     rules.integer(value["cores"], f"{argument}['cores']", 1, 1024)
-    rules.positive(value["ram_gb"], f"{argument}['ram_gb']")
-    rules.positive(value["disk_gb"], f"{argument}['disk_gb']")
+    rules.positive(value["ram_gb"], f"{argument}['ram_gb']", rules.MAX_GB)
+    rules.positive(value["disk_gb"], f"{argument}['disk_gb']", rules.MAX_GB)
     rules.image_file(value["image"], f"{argument}['image']")
     return copy.deepcopy(dict(value))
 

@@ -24,6 +24,7 @@ FOLDER = re.compile(r"~?(/[a-zA-Z0-9_.+@-]+)+/?|~|/")
 OVERLAY_SUFFIX = "_img.qcow2"
 MAX_VM_ID = 65535  # two bytes of the MAC address hold it
 MAX_INTERFACES = 256  # one byte of the MAC address counts them
+MAX_GB = 65536  # of a flavor's memory or disk
 GIB = 2**30  # a "GB" of a flavor is qemu-img's G
 
 
@@ -92,15 +93,16 @@ def vm_id(value: Any, argument: str = "vm_id") -> int:
     return integer(value, argument, 0, MAX_VM_ID)
 
 
-def positive(value: Any, argument: str) -> float:
-    """A number above 0, in the unit of the argument."""
+def positive(value: Any, argument: str, high: float = math.inf) -> float:
+    """A number above 0 and at most `high`, in the unit of the argument."""
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
         or not math.isfinite(value)
-        or value <= 0
+        or not 0 < value <= high
     ):
-        invalid(argument, value, "a number above 0")
+        most = "" if high == math.inf else f" and at most {high:g}"
+        invalid(argument, value, f"a number above 0{most}")
     return value
 
 
@@ -165,5 +167,5 @@ def overlay_path(value: Any, argument: str = "image_path") -> str:
 
 def disk_bytes(disk_gb: float) -> int:
     """A flavor's disk in bytes: GB are 2^30, rounded up to the 512-byte sectors of a disk."""
-    sectors = -(-math.ceil(positive(disk_gb, "disk_gb") * GIB) // 512)
+    sectors = -(-math.ceil(positive(disk_gb, "disk_gb", MAX_GB) * GIB) // 512)
     return sectors * 512

@@ -191,7 +191,8 @@ class DeploymentContract:
         assert len(api.leftovers) == 0
 
     @pytest.mark.parametrize(
-        "name", ["a b", "it's", "a;b", "$(id)", "a\nb", "*", "-rf", "../x", "x" * 300, "🙂", None]
+        "name",
+        ["a b", "it's", 'a"b', "a;b", "$(id)", "a\nb", "*", "-rf", "../x", "x" * 300, "🙂", None],
     )
     def test_fault_06_and_07_bad_names_change_nothing(
         self, api: DeploymentAPI, host: str, name: Any
@@ -210,6 +211,7 @@ class DeploymentContract:
             {"vm_id": "1"},
             {"data_interfaces_count": -1},
             {"data_interfaces_count": 256},
+            {"data_interfaces_count": 257},
             {"data_interfaces_count": "2"},
             {"data_interfaces_count": None},
             {"owner": "a;b"},
@@ -279,6 +281,39 @@ class DeploymentContract:
         with pytest.raises(DuplicateError, match=r"10\.60\.7\.101"):
             api.create_vm(1, 101, "two", "ana", host, flavor, 0, True)
         api.create_vm(1, 101, "two", "ana", host, flavor, 0)
+
+    def test_fault_13_and_21_one_address_is_given_once_also_to_many_threads(
+        self, api: DeploymentAPI, host: str
+    ) -> None:
+        together = threading.Barrier(4)
+
+        def create(number: int) -> bool:
+            together.wait(20)
+            name, flavor = f"vm{number}", Flavor.get("cirros")
+            return api.create_vm_with_qcow(1, 1 + 100 * number, name, "ana", host, flavor, 0, True)[
+                0
+            ]
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(create, range(4))) == 1
+
+    def test_fault_14_the_record_pairs_mac_and_address_for_the_dhcp_server(
+        self, api: DeploymentAPI, host: str
+    ) -> None:
+        api.create_vm(1, 1001, "web", "ana", host, Flavor.get("cirros"), 1, True)
+        reserved = api.interfaces.dropna(subset=["ip"])[["mac", "ip"]]
+        assert reserved.to_numpy().tolist() == [["52:54:00:03:e9:00", "10.60.7.101"]]
+
+    def test_fault_20_a_disk_is_the_same_by_its_absolute_path(
+        self, api: DeploymentAPI, host: str
+    ) -> None:
+        vm = api.create_vm(1, 1, "web", "ana", host, Flavor.get("cirros"), 0)
+        folder = api.qcow_manager.look(host).base_dir
+        assert vm.qcow_image is not None
+        written_out = vm.to_dict() | {"qcow_image": f"{folder}/web_img.qcow2"}
+        assert api.delete_vm_dict(written_out) is True
+        assert len(api.vms) == 0
+        assert self.files(api, host) == {}
 
     def test_fault_16_the_reason_is_kept_and_logged_once(
         self, api: DeploymentAPI, host: str, caplog: pytest.LogCaptureFixture

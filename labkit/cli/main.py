@@ -53,7 +53,15 @@ def main(arguments: list[str] | None = None) -> int:
     except ClickException as problem:
         problem.show()
         return problem.exit_code
-    except BrokenPipeError:  # the reader, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as problem:
+        if isinstance(problem, BrokenPipeError):
+            return _reader_gone()
+        show.err.print(f"[bold red]Error:[/bold red] {problem}")
         return FAILED
     return code if isinstance(code, int) else OK
+
+
+def _reader_gone() -> int:
+    """Whoever read our output, such as `head`, has enough: say nothing more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED

@@ -114,7 +114,8 @@ class ImageLibrary:
 
     def remove(self, name: str) -> None:
         """Remove an image from the library; disks on workers are not touched."""
-        self.info(name)
+        if not (self.folder / rules.name(name)).is_dir():  # its record may be damaged
+            raise self._unknown(name)
         with _explained(f"cannot remove the image {name}", self.folder), self._locked():
             old = self.folder / OLD
             (self.folder / name).rename(old)

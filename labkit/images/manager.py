@@ -115,9 +115,9 @@ class QCOWManager:
                 ],
             }
             answer = self._create(host, question, bases, sources)
-        for made in answer["overlays"]:
-            path = self._path(made["file"])
-            self._on_event(events.OverlayCreated(host, path, made["size"], made["adopted"]))
+            for made in answer["overlays"]:  # within: a listener that raises leaves the tokens kept
+                path = self._path(made["file"])
+                self._on_event(events.OverlayCreated(host, path, made["size"], made["adopted"]))
         return [self._path(request.file) for request in requests]
 
     def ensure_base(self, worker_ip: str, base_image_path: str) -> None:

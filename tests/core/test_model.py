@@ -106,6 +106,7 @@ def test_an_unknown_flavor_lists_the_known(name: Any) -> None:
         {"cores": "1"},
         {"ram_gb": -1},
         {"disk_gb": None},
+        {"disk_gb": 1e7},
         {"image": None},
         {"image": "/tmp/-x"},
     ],

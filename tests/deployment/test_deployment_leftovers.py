@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from labkit import DeploymentAPI, Flavor, SimulatedExecutor, VMRequest
-from labkit.errors import ConnectionLost, WorkerUnreachable
+from labkit.errors import CommandFailed, ConnectionLost, WorkerUnreachable
+from labkit.events import Event, OverlayCreated
 
 WORKER, OTHER = "10.0.10.1", "10.0.10.2"
 CIRROS = Flavor.get("cirros")
@@ -66,6 +67,64 @@ def test_asking_again_settles_an_interrupted_creation(
     api.create_vm(1, 1, "web", "ana", WORKER, CIRROS, 0)
     assert len(api.leftovers) == 0
     assert disks(api) == ["web_img.qcow2"]
+
+
+@pytest.mark.parametrize("effect", ["before", "after"])
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("then", ["ask again", "clean up"])
+def test_cut_at_every_command_of_the_first_creation(
+    executor: SimulatedExecutor, effect: str, step: int, then: str
+) -> None:
+    api = DeploymentAPI(executor)  # the base image is copied on the way: three commands
+    executor.cut(step, effect=effect)
+    with pytest.raises(ConnectionLost):
+        api.create_vm(1, 1, "web", "ana", WORKER, CIRROS, 0)
+    if then == "ask again":
+        api.create_vm(1, 1, "web", "ana", WORKER, CIRROS, 0)
+        assert disks(api) == ["web_img.qcow2"]
+        assert api.vms["vnc_port"].tolist() == [5901]
+    else:
+        api.clean_up()
+        assert disks(api) == []
+    assert len(api.leftovers) == 0
+
+
+class Stop(BaseException):
+    """As a notebook's stop button, which is no Exception."""
+
+
+@pytest.mark.parametrize("error", [RuntimeError, Stop])
+@pytest.mark.parametrize("then", ["ask again", "clean up"])
+def test_fault_17_whatever_interrupts_a_creation_its_disks_are_known(
+    executor: SimulatedExecutor, error: type[BaseException], then: str
+) -> None:
+    raising = [error("from a listener")]
+
+    def listener(event: Event) -> None:
+        if isinstance(event, OverlayCreated) and raising:
+            raise raising.pop()
+
+    api = DeploymentAPI(executor, on_event=listener)
+    with pytest.raises(error):
+        api.create_vm(1, 1, "web", "ana", WORKER, CIRROS, 0)
+    assert list(api.leftovers["qcow_image"]) == ["~/vm_images/web_img.qcow2"]
+    if then == "ask again":
+        api.create_vm(1, 1, "web", "ana", WORKER, CIRROS, 0)
+        assert disks(api) == ["web_img.qcow2"]
+    else:
+        api.clean_up()
+        assert disks(api) == []
+    assert len(api.leftovers) == 0
+
+
+def test_a_worker_program_that_was_killed_leaves_its_disk_known(
+    api: DeploymentAPI, executor: SimulatedExecutor
+) -> None:
+    executor.fail(WORKER, "exit", on="overlays create", status=137, times=1)
+    with pytest.raises(CommandFailed):
+        api.create_vm(1, 1, "web", "ana", WORKER, CIRROS, 0)
+    assert len(api.leftovers) == 1
+    assert len(api.clean_up()) == 0
 
 
 def test_cleaning_up_never_deletes_somebody_elses_disk(

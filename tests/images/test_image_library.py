@@ -100,7 +100,7 @@ def test_names_are_plain(library: ImageLibrary, base: Path, name: str) -> None:
 def test_what_is_not_there_says_what_is(library: ImageLibrary, base: Path) -> None:
     library.add("mine", base)
     for ask in (library.info, library.remove, library.path):
-        with pytest.raises(UnknownImage, match="the library has mine. Download one of cirros"):
+        with pytest.raises(UnknownImage, match=r"the library has mine\. Download one of cirros"):
             ask("yours")
     with pytest.raises(BaseImageMissing, match="labkit image pull cirros") as caught:
         library.path("cirros")
