@@ -8,6 +8,7 @@
     │   ├── DuplicateError          (ValueError)         an id or name is already taken
     │   ├── UnknownFlavor           (LookupError)
     │   ├── UnknownImage            (LookupError)        not in the image library or catalogue
+    │   ├── UnknownSlice            (LookupError)        never made here, or deleted
     │   └── ClosedError             (RuntimeError)       used after close()
     └── LabError                    the lab is wrong: it may be better later
         ├── WorkerError             a worker could not be spoken to
@@ -21,13 +22,25 @@
         │   ├── CommandTimeout      (TimeoutError)       it did not end in time
         │   └── ProgramMissing      (FileNotFoundError)  the worker does not have the program
         ├── TransferError           (OSError)            a file did not arrive, or not whole
+        ├── NoRoom                                       the hosts or the pools cannot hold the wish
+        ├── StoreError              the database of what was promised
+        │   ├── StoreUnreadable     (ValueError)         damaged, or not labkit's; never overwritten
+        │   ├── StoreTooNew                              written by a newer labkit
+        │   ├── StoreBusy           (TimeoutError)       others write to it all the time
+        │   ├── SliceInUse                               another process is at work on the slice
+        │   └── SliceChanged                             another process has changed the wish
         └── ImageError
             ├── BaseImageMissing    (FileNotFoundError)
             ├── BaseImageInvalid    (ValueError)         truncated, wrong format, names another file
             ├── BaseImageDiffers    (FileExistsError)    the worker has other content by this name
             ├── OverlayExists       (FileExistsError)    never overwritten
             ├── DiskTooSmall        (ValueError)         asked for less than the base image holds
-            └── DiskFull            (OSError)
+            ├── DiskFull            (OSError)
+            └── BuildError                               the micro image cannot be built
+                ├── MirrorMissing       (LookupError)        no package mirror is known
+                ├── MirrorUnreachable   (ConnectionError)    no answer, or not a sensible one
+                ├── PackageMissing      (LookupError)        not, or no longer, on the mirror
+                └── PackageInvalid      (ValueError)         wrong checksum, or unreadable
 """
 
 from __future__ import annotations
@@ -39,6 +52,7 @@ __all__ = [
     "BaseImageDiffers",
     "BaseImageInvalid",
     "BaseImageMissing",
+    "BuildError",
     "ClosedError",
     "CommandError",
     "CommandFailed",
@@ -53,11 +67,23 @@ __all__ = [
     "InvalidArgument",
     "LabError",
     "LabkitError",
+    "NoRoom",
+    "MirrorMissing",
+    "MirrorUnreachable",
     "OverlayExists",
+    "PackageInvalid",
+    "PackageMissing",
     "ProgramMissing",
+    "SliceChanged",
+    "SliceInUse",
+    "StoreBusy",
+    "StoreError",
+    "StoreTooNew",
+    "StoreUnreadable",
     "TransferError",
     "UnknownFlavor",
     "UnknownImage",
+    "UnknownSlice",
     "UsageError",
     "WorkerError",
     "WorkerUnreachable",
@@ -114,6 +140,12 @@ class UnknownImage(UsageError, LookupError):
     """Neither the image library nor the catalogue knows this name."""
 
     code = "unknown-image"
+
+
+class UnknownSlice(UsageError, LookupError):
+    """There is no slice of this name in the store."""
+
+    code = "unknown-slice"
 
 
 class ClosedError(UsageError, RuntimeError):
@@ -197,6 +229,51 @@ class TransferError(LabError, OSError):
     code = "transfer"
 
 
+class NoRoom(LabError):
+    """The hosts cannot hold the wish, or a pool of ids or addresses is used up; nothing was done.
+
+    `context` holds the sums: what is `needed` and what is `free`.
+    """
+
+    code = "no-room"
+
+
+class StoreError(LabError):
+    """The database of what was promised cannot be used as asked; it is as it was before."""
+
+    code = "store"
+
+
+class StoreUnreadable(StoreError, ValueError):
+    """The database is damaged or not labkit's. It is never overwritten or emptied."""
+
+    code = "store-unreadable"
+
+
+class StoreTooNew(StoreError):
+    """A newer labkit has written the database; this one must not touch it."""
+
+    code = "store-too-new"
+
+
+class StoreBusy(StoreError, TimeoutError):
+    """Other processes held the database for longer than we wait; nothing was written."""
+
+    code = "store-busy"
+
+
+class SliceInUse(StoreError):
+    """Another process is at work on the slice, or has taken it over from this one."""
+
+    code = "slice-in-use"
+
+
+class SliceChanged(StoreError):
+    """The wish was changed by another process since it was read; nothing was written."""
+
+    code = "slice-changed"
+
+
 class ImageError(LabError):
     """A disk image is not what it must be, or cannot be made."""
 
@@ -237,3 +314,33 @@ class DiskFull(ImageError, OSError):
     """There is no room for the image."""
 
     code = "disk-full"
+
+
+class BuildError(ImageError):
+    """The micro image cannot be built from its packages."""
+
+    code = "build"
+
+
+class MirrorMissing(BuildError, LookupError):
+    """Neither a setting nor this machine's package sources name a mirror."""
+
+    code = "mirror-missing"
+
+
+class MirrorUnreachable(BuildError, ConnectionError):
+    """The mirror does not answer, or not with what a mirror has."""
+
+    code = "mirror-unreachable"
+
+
+class PackageMissing(BuildError, LookupError):
+    """A package is not, or no longer, on the mirror."""
+
+    code = "package-missing"
+
+
+class PackageInvalid(BuildError, ValueError):
+    """A package, an index or a lock file has the wrong checksum or cannot be read."""
+
+    code = "package-invalid"
