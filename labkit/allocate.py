@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from labkit import room, rules
@@ -108,7 +108,8 @@ def allocate(
     """What `wish` is promised. What was promised before stays; only what is new is chosen.
 
     `still_there` are the ids of VMs of which anything was observed, or whose host could not be
-    looked at; `links_still_there` are names of links likewise. Raises `NoRoom`, with the sums, before anything is done.
+    looked at; `links_still_there` are names of links likewise. Raises `NoRoom`,
+    with the sums, before anything is done.
     """
     taken = taken or Taken()
     staying, leaving = _sort_out(wish, kept, set(still_there))
