@@ -46,6 +46,8 @@ are here from an earlier, interrupted copy). Then it reads frames, each two litt
 numbers, offset and length, and that many bytes; length 0 ends. Last comes ``{"state": "done"}`` or
 ``{"state": "failed", "code": CODE, ...}`` with a code of the table above or ``corrupt``
 (``got``, ``wanted``) or ``idle``.
+
+``start`` and ``relay`` find, start and reach the steward of a slice; see there.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ import functools
 from collections.abc import Sequence
 from importlib import resources
 
-PROGRAMS = ("overlays", "receive")
+PROGRAMS = ("overlays", "receive", "start", "relay")
 INTERPRETER = ("python3", "-IS", "-c")
 
 

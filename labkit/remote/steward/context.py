@@ -7,6 +7,8 @@ import os
 import sys
 import time
 
+from .request import Problem
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,9 +42,12 @@ class State:
             return
         self._sections[section] = json.loads(json.dumps(value))
         part = "%s.part" % self._path
-        with open(part, "wb") as file:
-            file.write(json.dumps(self._sections, separators=(",", ":")).encode())
-        os.replace(part, self._path)
+        try:
+            with open(part, "wb") as file:
+                file.write(json.dumps(self._sections, separators=(",", ":")).encode())
+            os.replace(part, self._path)
+        except OSError as error:
+            raise Problem("not-writable", path=self._path, reason=error.strerror) from error
 
 
 class Steward:
@@ -56,6 +61,7 @@ class Steward:
         self.on_machine_up: list[Callable[[int], None]] = []
         self.running: list[Callable[[], list[int]]] = []
         self.on_quit: list[Callable[[], None]] = []
+        self.on_log: list[Callable[[], None]] = []
 
     def machine_folder(self, index: int) -> str:
         """RUN/mN, the folder of one machine."""
@@ -65,7 +71,8 @@ class Steward:
         """A line in RUN/steward.log, which is bounded."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         sys.stderr.write("%s %s\n" % (stamp, text))
-        sys.stderr.flush()
+        for callback in self.on_log:
+            callback()
 
     def event(self, kind: str, **facts: Any) -> None:
         """Tell the clients that subscribed: ``{"event": {"kind": KIND, "time": T, ...}}``."""

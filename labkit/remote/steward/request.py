@@ -147,7 +147,7 @@ class Request:
             self.refuse(name, "a list of texts")
         return value
 
-    def flag(self, name: str, default: bool = False) -> bool:  # noqa: FBT001, FBT002
+    def flag(self, name: str, *, default: bool = False) -> bool:
         value = self.arguments.get(name, default)
         if not isinstance(value, bool):
             self.refuse(name, "true or false")
