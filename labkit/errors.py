@@ -22,6 +22,10 @@
         │   ├── CommandTimeout      (TimeoutError)       it did not end in time
         │   └── ProgramMissing      (FileNotFoundError)  the worker does not have the program
         ├── TransferError           (OSError)            a file did not arrive, or not whole
+        ├── StewardError            the process that serves a slice on a host
+        │   ├── StewardProblem                           it refused or could not do a request
+        │   └── StewardOutdated                          it is of another labkit
+        ├── LinkError                                    a link cannot be as asked
         ├── NoRoom                                       the hosts or the pools cannot hold the wish
         ├── StoreError              the database of what was promised
         │   ├── StoreUnreadable     (ValueError)         damaged, or not labkit's; never overwritten
@@ -67,6 +71,7 @@ __all__ = [
     "InvalidArgument",
     "LabError",
     "LabkitError",
+    "LinkError",
     "NoRoom",
     "MirrorMissing",
     "MirrorUnreachable",
@@ -76,6 +81,9 @@ __all__ = [
     "ProgramMissing",
     "SliceChanged",
     "SliceInUse",
+    "StewardError",
+    "StewardOutdated",
+    "StewardProblem",
     "StoreBusy",
     "StoreError",
     "StoreTooNew",
@@ -227,6 +235,30 @@ class TransferError(LabError, OSError):
     """A file did not arrive, or not whole; the target is as it was before."""
 
     code = "transfer"
+
+
+class StewardError(LabError):
+    """The process that serves a slice on a host could not be started or spoken to as needed."""
+
+    code = "steward"
+
+
+class StewardProblem(StewardError):
+    """The steward refused a request or could not do it. `context["problem"]` holds its facts."""
+
+    code = "steward-problem"
+
+
+class StewardOutdated(StewardError):
+    """The steward that runs is of another labkit and speaks another protocol."""
+
+    code = "steward-outdated"
+
+
+class LinkError(LabError):
+    """A link cannot be as asked, or does not do what it should."""
+
+    code = "link"
 
 
 class NoRoom(LabError):

@@ -77,17 +77,21 @@ def make_private(folder: str) -> None:
 
 def locked(path: str, seconds: float) -> Optional[int]:
     """Hold a lock file; None when somebody else held it for that long."""
-    lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     deadline = time.monotonic() + seconds
     while True:
+        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
+            if os.path.samestat(os.stat(path), os.fstat(lock)):
+                return lock
+        except FileNotFoundError:
+            pass  # it was removed with its slice: make a new one
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES) or time.monotonic() >= deadline:
                 os.close(lock)
                 return None
-            time.sleep(PAUSE)
+        os.close(lock)
+        time.sleep(PAUSE)
 
 
 def living(folder: str) -> Optional[Facts]:

@@ -31,22 +31,43 @@ HOME_SECONDS = 30.0
 MAX_LOG = 1 << 20
 RUNNING = 3  # exit status: another steward has the lock
 FILES = ("control", "steward.json")
-ALL_FILES = (*FILES, "state.json", "state.json.part", "steward.log", "steward.log.1", "lock")
+MEMORY = (
+    "state.json",
+    "state.json.part",
+    "steward.log",
+    "steward.log.1",
+    "steward.pyz",
+    "start.lock",
+    "lock",
+)
 
 
 def take_lock(folder: str) -> int:
     """Hold RUN/lock for as long as this process lives; -1 when another one does."""
-    lock = os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    path = os.path.join(folder, "lock")
+    lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
         except OSError:
             if time.monotonic() > deadline:
                 os.close(lock)
                 return -1
             time.sleep(0.02)  # nothing else runs yet
+            continue
+        if is_file(path, lock):
+            return lock
+        os.close(lock)  # its holder has just ended for good, and removed it
+        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+
+
+def is_file(path: str, descriptor: int) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 class Log:
@@ -72,6 +93,7 @@ class Life:
     def __init__(self, steward: Steward, lock: int, build: str, version: str) -> None:
         self._steward = steward
         self._lock = lock
+        self._forget = False
         number = os.urandom(16).hex()
         self.facts: Facts = {
             "protocol": PROTOCOL,
@@ -103,17 +125,12 @@ class Life:
         request.ok()
         for callback in self._steward.on_quit:
             callback()
-        if forget:
-            self._remove(ALL_FILES)
+        self._forget = forget
         self._steward.loop.call_soon(self._steward.loop.stop)
 
     def _look_home(self) -> None:
         """Where the run folder was removed under us nobody can ever reach this process again."""
-        path = os.path.join(self._steward.folder, "lock")
-        try:
-            here = os.path.samestat(os.stat(path), os.fstat(self._lock))
-        except FileNotFoundError:
-            here = False
+        here = is_file(os.path.join(self._steward.folder, "lock"), self._lock)
         if here or self._steward.running_machines():
             self._steward.loop.call_later(HOME_SECONDS, self._look_home)
         else:
@@ -131,8 +148,15 @@ class Life:
             os.close(ready)
 
     def end(self) -> None:
+        """Leave nothing that looks alive; a forgotten slice leaves nothing, the lock last."""
         self._steward.control.close()
         self._remove(FILES)
+        if self._forget:
+            self._remove(MEMORY)
+            try:
+                os.rmdir(self._steward.folder)
+            except OSError:
+                self._steward.log("%s is not empty" % self._steward.folder)
 
     def _remove(self, names: tuple[str, ...]) -> None:
         for name in names:
