@@ -212,6 +212,10 @@ class Link:
         if threading.current_thread() is not self._thread:
             self._thread.join(WRITE_TIMEOUT)
 
+    def wait_closed(self) -> None:
+        """Until the other side has closed it."""
+        self._thread.join(WRITE_TIMEOUT)
+
     def _run(self) -> None:
         try:
             while True:

@@ -143,7 +143,9 @@ class Steward:
 
         `forget`: its memory of links goes too, as when the slice is deleted.
         """
-        self.call("quit", forget=forget, force=force)
+        link = self._connected()
+        link.start("quit", {"forget": forget, "force": force}, b"").result()
+        link.wait_closed()
         self.close()
 
     def close(self) -> None:

@@ -148,8 +148,10 @@ class Life:
             os.close(ready)
 
     def end(self) -> None:
-        """Leave nothing that looks alive; a forgotten slice leaves nothing, the lock last."""
-        self._steward.control.close()
+        """Leave nothing that looks alive, and of a forgotten slice nothing at all.
+
+        Clients are let go last, so that they know that all is done.
+        """
         self._remove(FILES)
         if self._forget:
             self._remove(MEMORY)
@@ -157,6 +159,7 @@ class Life:
                 os.rmdir(self._steward.folder)
             except OSError:
                 self._steward.log("%s is not empty" % self._steward.folder)
+        self._steward.control.close()
 
     def _remove(self, names: tuple[str, ...]) -> None:
         for name in names:
