@@ -17,6 +17,7 @@ from .context import Steward
 from .control import PROTOCOL, Control
 from .links import Links
 from .loop import Loop
+from .machines import Machines
 from .request import Problem
 
 TYPE_CHECKING = False
@@ -189,6 +190,7 @@ def main(arguments: list[str]) -> int:
     sys.excepthook = _noted(steward)
     life = Life(steward, lock, build, version)
     Links(steward)
+    Machines(steward)
     steward.control.listen(os.path.join(folder, "control"))
     life.announce(ready)
     try:
