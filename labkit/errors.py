@@ -26,6 +26,7 @@
         │   ├── StewardProblem                           it refused or could not do a request
         │   └── StewardOutdated                          it is of another labkit
         ├── LinkError                                    a link cannot be as asked
+        ├── NotSeen                 (AssertionError)     no such packet was captured in time
         ├── NoRoom                                       the hosts or the pools cannot hold the wish
         ├── StoreError              the database of what was promised
         │   ├── StoreUnreadable     (ValueError)         damaged, or not labkit's; never overwritten
@@ -33,6 +34,20 @@
         │   ├── StoreBusy           (TimeoutError)       others write to it all the time
         │   ├── SliceInUse                               another process is at work on the slice
         │   └── SliceChanged                             another process has changed the wish
+        ├── MachineError            a VM's process
+        │   ├── MachineExists       (FileExistsError)    one runs in its place; it was not touched
+        │   ├── MachineUnknown      (LookupError)        never started here, or forgotten
+        │   ├── MachineNotStarted                        QEMU ended at once; its message is told
+        │   ├── MachineDied                              it has ended
+        │   └── MachineStuck        (TimeoutError)       it did not end, or does not answer
+        ├── GuestError              the system inside a VM; the text has its console's last words
+        │   ├── GuestNotReady       (TimeoutError)       nothing was sent
+        │   ├── GuestTimeout        (TimeoutError)       a command; its group was ended
+        │   ├── GuestRebooted       (ConnectionError)    while a command ran: its effect is unknown
+        │   ├── GuestPanicked       (ConnectionError)    its kernel; what ran is lost
+        │   ├── GuestHung           (TimeoutError)       it no longer answers, not even a ping
+        │   ├── GuestGone           (ConnectionError)    the VM ended while a command ran
+        │   └── GuestRefused                             the guest's agent did not take a request
         └── ImageError
             ├── BaseImageMissing    (FileNotFoundError)
             ├── BaseImageInvalid    (ValueError)         truncated, wrong format, names another file
@@ -65,6 +80,14 @@ __all__ = [
     "DiskFull",
     "DiskTooSmall",
     "DuplicateError",
+    "GuestError",
+    "GuestGone",
+    "GuestHung",
+    "GuestNotReady",
+    "GuestPanicked",
+    "GuestRebooted",
+    "GuestRefused",
+    "GuestTimeout",
     "HostKeyChanged",
     "HostKeyUnknown",
     "ImageError",
@@ -72,9 +95,16 @@ __all__ = [
     "LabError",
     "LabkitError",
     "LinkError",
-    "NoRoom",
+    "MachineDied",
+    "MachineError",
+    "MachineExists",
+    "MachineNotStarted",
+    "MachineStuck",
+    "MachineUnknown",
     "MirrorMissing",
     "MirrorUnreachable",
+    "NoRoom",
+    "NotSeen",
     "OverlayExists",
     "PackageInvalid",
     "PackageMissing",
@@ -261,6 +291,12 @@ class LinkError(LabError):
     code = "link"
 
 
+class NotSeen(LabError, AssertionError):
+    """A packet that was expected was not captured in time."""
+
+    code = "not-seen"
+
+
 class NoRoom(LabError):
     """The hosts cannot hold the wish, or a pool of ids or addresses is used up; nothing was done.
 
@@ -304,6 +340,90 @@ class SliceChanged(StoreError):
     """The wish was changed by another process since it was read; nothing was written."""
 
     code = "slice-changed"
+
+
+class MachineError(LabError):
+    """A VM's process is not what it should be."""
+
+    code = "machine"
+
+
+class MachineExists(MachineError, FileExistsError):
+    """A VM runs in this place already; it was not touched."""
+
+    code = "machine-exists"
+
+
+class MachineUnknown(MachineError, LookupError):
+    """No VM was started in this place, or it was forgotten."""
+
+    code = "machine-unknown"
+
+
+class MachineNotStarted(MachineError):
+    """QEMU ended before it ran anything; the text has what it said."""
+
+    code = "machine-not-started"
+
+
+class MachineDied(MachineError):
+    """The VM has ended; the text says how, as far as it is known."""
+
+    code = "machine-died"
+
+
+class MachineStuck(MachineError, TimeoutError):
+    """The VM did not end in time, or its QEMU does not answer."""
+
+    code = "machine-stuck"
+
+
+class GuestError(LabError):
+    """The system inside a VM did not do what was asked."""
+
+    code = "guest"
+
+
+class GuestNotReady(GuestError, TimeoutError):
+    """The guest does not answer (yet); nothing was sent."""
+
+    code = "guest-not-ready"
+
+
+class GuestTimeout(GuestError, TimeoutError):
+    """A command did not end in time; the guest ended it and its children."""
+
+    code = "guest-timeout"
+
+
+class GuestRebooted(GuestError, ConnectionError):
+    """The guest rebooted while something ran in it: the effect is unknown."""
+
+    code = "guest-rebooted"
+
+
+class GuestPanicked(GuestError, ConnectionError):
+    """The guest's kernel panicked; what ran in it is lost."""
+
+    code = "guest-panicked"
+
+
+class GuestHung(GuestError, TimeoutError):
+    """The guest no longer answers; what was asked may have taken effect."""
+
+    code = "guest-hung"
+
+
+class GuestGone(GuestError, ConnectionError):
+    """The VM ended while something ran in it: the effect is unknown."""
+
+    code = "guest-gone"
+
+
+class GuestRefused(GuestError):
+    """The guest's agent did not take a request; nothing was done."""
+
+    code = "guest-refused"
 
 
 class ImageError(LabError):

@@ -137,6 +137,13 @@ class Loop:
     def stop(self) -> None:
         self._stopped = True
 
+    def close(self) -> None:
+        """Let go of its own descriptors; the loop is of no use after it."""
+        if self._signals:
+            signal.set_wakeup_fd(-1)
+        for end in (self._woken, self._waker, self._epoll):
+            end.close()
+
     def turn(self, limit: float | None) -> None:
         """One round: wait for something to do, `limit` seconds at most, and do it."""
         for number, event in self._wait(limit):

@@ -64,9 +64,13 @@ class Port:
         except OSError:  # not there, nobody listens, or it has a client: all of them may change
             connection.close()
             return False
+        self.use(connection)
+        return True
+
+    def use(self, connection: socket.socket) -> None:
+        """Speak to QEMU over a connection that is there."""
         self._socket = connection
         self._loop.add_reader(connection, self._read)
-        return True
 
     def close(self) -> None:
         if self._socket is not None:
