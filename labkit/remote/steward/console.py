@@ -41,7 +41,7 @@ class Console:
         """Begin to read; raises OSError when nobody serves the line."""
         line = socket.socket(socket.AF_UNIX)
         try:
-            line.setblocking(False)
+            line.settimeout(0)
             line.connect(self._path)
         except OSError:
             line.close()

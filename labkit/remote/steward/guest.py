@@ -1,4 +1,4 @@
-"""Commands and files in a guest over its lanes: each asked for once, whole or a problem that says why.
+"""Commands and files in a guest over its lanes: asked for once; whole, or a problem says why.
 
 Lane 0 carries commands, lane 1 control (it never waits for the others), lane 2 files. The guest
 serves many requests at once; beyond `AT_ONCE` they wait here in the order they came.
@@ -338,7 +338,14 @@ class Command(Work):
             self.fail("guest-timeout", timeout=self._timeout, seconds=seconds)
             return
         status = int(fields["status"]) if fields["status"] else 128 + int(fields["signal"])
-        self._succeed({"status": status, "seconds": seconds, "reason": fields["reason"]})
+        self._succeed(
+            {
+                "status": status,
+                "seconds": seconds,
+                "reason": fields["reason"],
+                "input": int(fields["input"]),
+            }
+        )
 
     def _problem(self, fields: dict[str, str]) -> None:
         if fields["code"] == "not-started":

@@ -71,7 +71,7 @@ class Lane:
         """Connect and greet; raises OSError when QEMU does not listen."""
         lane = socket.socket(socket.AF_UNIX)
         try:
-            lane.setblocking(False)
+            lane.settimeout(0)
             lane.connect(self._path)
         except OSError:
             lane.close()
@@ -201,11 +201,14 @@ class Lane:
             self.agent = ""
             self._answered = self._greetings
             self._greet()
-        elif token.startswith("host-") and token[5:].isdigit() and int(token[5:]) > self._answered:
-            # On a slow host the answer to an earlier greeting comes after a later one was sent.
-            if self.agent != fields.get("agent", ""):
-                self.agent = fields.get("agent", "")
-                self._on_hello(self, fields)
+        elif self._is_answer(token) and self.agent != fields.get("agent", ""):
+            self.agent = fields.get("agent", "")
+            self._on_hello(self, fields)
+
+    def _is_answer(self, token: str) -> bool:
+        """On a slow host the answer to a greeting may come after later ones were sent."""
+        host, _, number = token.partition("-")
+        return host == "host" and number.isdigit() and int(number) > self._answered
 
 
 def _skipped(data: bytes, at: int) -> int:

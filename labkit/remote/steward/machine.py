@@ -48,7 +48,7 @@ class Machine:
     # beginning
 
     def start(self, done: Callable[[str, Facts], None]) -> None:
-        """Start QEMU; `done` hears "" or the code of a problem. Raises OSError without a program."""
+        """Start QEMU; `done` hears "" or a problem. Raises OSError where it cannot be run."""
         self.process.start(self._facts["argv"], self._facts.get("env", {}))
         self._steward.event("machine-started", **self._who(), pid=self.process.pid)
         self._meet(self._steward.loop.now() + FIRST_ANSWER, done)

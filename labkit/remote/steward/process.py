@@ -141,7 +141,7 @@ def is_locked(folder: str) -> bool:
 def _is_started_with(pid: int, uuid: str) -> bool:
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as file:
-            words = file.read().split(b"\0")
+            words = file.read()
     except OSError:
         return False
-    return (b"-uuid", uuid.encode()) in zip(words, words[1:])
+    return b"\0-uuid\0%s\0" % uuid.encode() in words

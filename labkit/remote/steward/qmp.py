@@ -41,7 +41,7 @@ class Monitor:
         self.closed = False
         self._socket = socket.socket(socket.AF_UNIX)
         try:
-            self._socket.setblocking(False)
+            self._socket.settimeout(0)
             self._socket.connect(path)
         except OSError:
             self._socket.close()
