@@ -231,6 +231,7 @@ class Link:
                 self.alive = False
                 calls = list(self._calls.values())
                 self._calls.clear()
+            self._connection.close()
             for call in calls:
                 call.end(lost(self.where))
 

@@ -122,6 +122,7 @@ def start(folder: str, program: bytes, build: str, version: str) -> Facts:
     log = os.open(
         os.path.join(folder, "steward.log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600
     )
+    begins = os.fstat(log).st_size
     process = subprocess.Popen(
         (sys.executable, "-IS", path, folder, str(announced), build, version),
         stdin=subprocess.DEVNULL,
@@ -139,6 +140,7 @@ def start(folder: str, program: bytes, build: str, version: str) -> Facts:
         if not data:
             process.kill()
             with open(os.path.join(folder, "steward.log"), "rb") as file:
+                file.seek(begins)
                 tail = file.read()[-LOG_TAIL:].decode("utf-8", "replace")
             raise Problem("start-failed", status=process.wait(), log=tail)
         said += data

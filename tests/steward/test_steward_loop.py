@@ -115,7 +115,7 @@ def test_a_fault_ends_its_own_descriptor_only(
     loop.turn(0)
     loop.turn(0)
     assert seen == [b"y"]
-    assert capsys.readouterr().err.count("a part is broken") == 2
+    assert capsys.readouterr().err.count("ValueError: a part is broken") == 2
 
 
 def test_a_signal_is_ordinary_work(loop: Loop) -> None:

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 
-from .context import Steward
+from .context import Damaged, Steward
 from .control import PROTOCOL, Control
 from .links import Links
 from .loop import Loop
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 2.0  # for somebody who only asks whether it is held
 HOME_SECONDS = 30.0
 MAX_LOG = 1 << 20
-RUNNING = 3  # exit status: another steward has the lock
+RUNNING, DAMAGED = 3, 4  # exit status: another steward has the lock; state.json is not readable
 FILES = ("control", "steward.json")
 MEMORY = (
     "state.json",
@@ -185,7 +185,11 @@ def main(arguments: list[str]) -> int:
     _sharpen_timers()
     log = Log(folder)
     loop = Loop()
-    steward = Steward(folder, loop, Control(loop, lambda text: steward.log(text)))
+    try:
+        steward = Steward(folder, loop, Control(loop, lambda text: steward.log(text)))
+    except Damaged as damage:
+        sys.stderr.write("%s; move it away to start without the links it holds\n" % damage)
+        return DAMAGED
     steward.on_log.append(log.turn_over)
     sys.excepthook = _noted(steward)
     life = Life(steward, lock, build, version)

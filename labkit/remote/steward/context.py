@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .loop import Loop
 
 
+class Damaged(Exception):
+    """The steward's memory cannot be read; it is never thrown away by itself."""
+
+
 class State:
     """What the steward must know again after it was killed, in a small file of its own.
 
@@ -30,6 +34,8 @@ class State:
         try:
             with open(path, "rb") as file:
                 self._sections = json.loads(file.read().decode())
+        except ValueError as error:
+            raise Damaged("%s is damaged (%s)" % (path, error)) from error
         except FileNotFoundError:
             pass
 
