@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from labkit.allocate import Allocation
 from labkit.promise import NicSpec, Port
 from labkit.wish import Impairment
 
@@ -112,3 +113,22 @@ class Observed:
 
 
 NOTHING_THERE = Observed()
+
+
+def vms_still_there(allocation: Allocation, seen: Observed) -> frozenset[int]:
+    """The ids of VMs of which anything was seen, or of whose host nothing is known."""
+    machines = {machine.uuid for machine in seen.machines}
+    disks = {(overlay.host, overlay.name) for overlay in seen.overlays}
+    return frozenset(
+        vm.vm_id
+        for vm in allocation.everyone
+        if vm.host in seen.unreachable or vm.uuid in machines or (vm.host, vm.overlay) in disks
+    )
+
+
+def links_still_there(allocation: Allocation, seen: Observed) -> frozenset[str]:
+    """The names of links that were seen; all of them where not every host could be looked at."""
+    known = (*allocation.links, *allocation.leaving_links)
+    if seen.unreachable or seen.folders - seen.stewards:
+        return frozenset(link.name for link in known)
+    return frozenset(link.name for link in seen.links)

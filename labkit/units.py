@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from labkit.rules import invalid
 
-QUANTITY = re.compile(r"(?P<number>\d{1,12}(?:\.\d{1,24})?) ?(?P<unit>[a-zA-Zµ%]+)(?:/s)?")
+QUANTITY = re.compile(r"(?P<number>\d{1,12}(?:\.\d{1,40})?) ?(?P<unit>[a-zA-Zµ%]+)(?:/s)?")
 
 # In milliseconds, largest last: a quantity is spelled in the largest unit it fills.
 DURATIONS = {"us": Decimal("0.001"), "ms": Decimal(1), "s": Decimal(1000)}

@@ -67,7 +67,8 @@ def _host_steps(view: View) -> list[Step]:
         *links.set_links(view),
         *guests.configure(view),
     ]
-    return [*_start_steward(view, steps), *steps, *_stop_steward(view)]
+    started = list(_start_steward(view, steps))
+    return [*started, *steps, *_stop_steward(view, is_started=bool(started))]
 
 
 def _start_steward(view: View, steps: list[Step]) -> Iterator[Step]:
@@ -76,8 +77,8 @@ def _start_steward(view: View, steps: list[Step]) -> Iterator[Step]:
         yield StartSteward(host=view.host, name=view.host, reason=reason)
 
 
-def _stop_steward(view: View) -> Iterator[Step]:
-    if not view.wanted and (view.served or view.folder):
+def _stop_steward(view: View, *, is_started: bool) -> Iterator[Step]:
+    if not view.wanted and (view.served or view.folder or is_started):
         reason = "nothing is left to serve"
         yield StopSteward(host=view.host, name=view.host, reason=reason, action="-")
 

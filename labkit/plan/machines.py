@@ -69,10 +69,10 @@ def start_machines(view: View) -> Iterator[Step]:
 
 
 def disks(view: View) -> Iterator[Step]:
-    users = {one.overlay: one.index for one in view.machines.values() if one.overlay}
+    users = {one.overlay: one for one in view.machines.values() if one.overlay}
     wanted = {s.overlay: s for s in view.wanted.values() if s.disk_gb is not None}
     for name, disk in view.overlays.items():
-        spec = wanted.get(name)
+        spec, user = wanted.get(name), users.get(name)
         if spec is None or disk.image != posixpath.basename(spec.image):
             reason = GONE
             if spec is not None:
@@ -80,11 +80,11 @@ def disks(view: View) -> Iterator[Step]:
                 reason = f"image {disk.image} -> {new}; what is on the disk is lost"
             yield DeleteOverlay(
                 host=view.host,
-                name=spec.name if spec else name,
+                name=spec.name if spec else user.name if user else name,
                 reason=reason,
                 action="-",
                 overlay=name,
-                index=users.get(name),
+                index=user.index if user else None,
             )
     for spec in wanted.values():
         yield from _disk(view, spec)
@@ -95,7 +95,8 @@ def _disk(view: View, spec: MachineSpec) -> Iterator[Step]:
     size = spec.disk_gb or 0.0
     fits = disk is not None and disk.image == posixpath.basename(spec.image)
     if disk is None or not fits:
-        reason = "disk missing" if disk is None else f"image {disk.image} -> {spec.image}"
+        image = posixpath.basename(spec.image)
+        reason = "disk missing" if disk is None else f"image {disk.image} -> {image}"
         yield MakeOverlay(
             host=view.host,
             name=spec.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NoReturn
 
@@ -37,7 +38,7 @@ from labkit.plan.steps import (
     StopSteward,
     UnplugNic,
 )
-from labkit.promise import Port
+from labkit.promise import NicSpec, Port
 
 BOOT = "simulated"
 
@@ -160,7 +161,7 @@ class _World:
         match step:
             case StopMachine():
                 self.machines[key] = replace(machine, state=DEAD, configured=None, boot_id=None)
-                self._disconnect(step.host, step.index)
+                self._disconnect(step.host, step.index, machine.nics)
             case ForgetMachine():
                 if machine.is_alive:
                     _lacks(step, "it still runs")
@@ -179,7 +180,7 @@ class _World:
                 if len(nics) == len(machine.nics):
                     _lacks(step, f"it has no such interface {step.nic.name}")
                 self.machines[key] = replace(machine, nics=tuple(nics))
-                self._disconnect(step.host, step.index, step.nic.number)
+                self._disconnect(step.host, step.index, [step.nic])
             case ConfigureGuest():
                 self.machines[key] = _configured(step, machine)
             case _:
@@ -194,16 +195,14 @@ class _World:
             _lacks(step, "the machine does not run")
         return key, machine
 
-    def _disconnect(self, host: str, index: int, nic: int | None = None) -> None:
-        names = {
-            name
-            for (where, port), name in self.holder.items()
-            if where == host and port.machine == index and nic in (None, port.nic)
-        }
-        for name in names:
-            link = self.links[host, name]
-            left = (p for p in link.connected if p.machine != index or nic not in (None, p.nic))
-            self.links[host, name] = replace(link, connected=tuple(left))
+    def _disconnect(self, host: str, index: int, nics: Iterable[NicSpec]) -> None:
+        for nic in nics:
+            port = Port(index, nic.number)
+            name = self.holder.get((host, port))
+            if name is not None:
+                link = self.links[host, name]
+                left = tuple(other for other in link.connected if other != port)
+                self.links[host, name] = replace(link, connected=left)
 
     def _set_link(self, step: SetLink) -> None:
         link = step.link

@@ -70,9 +70,13 @@ class StopSteward(StartSteward):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveLeftover(Step):
-    """Remove what nothing accounts for."""
+    """Remove what nothing accounts for; it is no machine, so no steward is asked."""
 
     kind: ClassVar[str] = "remove leftover"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def changes(self) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ class View:
         if spec is None:
             return GONE
         if spec.uuid != seen.uuid:
-            return f"it has the place of {spec.name}"
+            return f"it has the place of {spec.name} and is another machine"
         reasons = []
         if not seen.is_alive:
             reasons.append("it has ended")
@@ -95,7 +95,7 @@ class View:
         for name in ("cores", "memory_mb", "image"):
             old, new = getattr(seen, name), getattr(spec, name)
             if old != new:
-                reasons.append(f"{name} {old} -> {new}")
+                reasons.append(f"{name} {_short(old)} -> {_short(new)}")
         if seen.seed != spec.seed and seen.image == spec.image:
             reasons.append("its settings changed, and its system takes them only when it starts")
         return "; ".join([*reasons, *self._disk_reasons(spec)])
@@ -110,3 +110,7 @@ class View:
             yield "its disk is made anew"
         elif disk.size < rules.disk_bytes(spec.disk_gb):
             yield f"its disk grows to {spec.disk_gb:g} GB"
+
+
+def _short(value: object) -> str:
+    return posixpath.basename(str(value))
