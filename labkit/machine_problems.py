@@ -17,7 +17,6 @@ from labkit.errors import (
     GuestRefused,
     GuestTimeout,
     LabError,
-    LabkitError,
     MachineDied,
     MachineError,
     MachineExists,

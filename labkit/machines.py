@@ -131,9 +131,9 @@ class Machine:
         """Go on after `pause`."""
         self._qmp("resume", "cont")
 
-    def reboot(self) -> None:
-        """Ask the guest to reboot; `guest.wait_ready()` waits for it."""
-        self._ask("reboot", "guest-reboot")
+    def reboot(self, timeout: float = SHUTDOWN_TIMEOUT) -> None:
+        """Ask the guest to reboot, and wait until it has begun; then `guest.wait_ready()`."""
+        self._ask("reboot", "guest-reboot", timeout, timeout=timeout)
 
     def reset(self) -> None:
         """Press its reset button: for a guest that does not listen."""

@@ -30,13 +30,6 @@ _MAC = re.compile(r"(52:54:00)(:[0-9a-f]{2}){3}")
 _KEY = re.compile(r"opt/[a-zA-Z0-9_.-]+(/[a-zA-Z0-9_.-]+)*")
 _FILE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
-# What a guest that lives for an hour under software emulation does without: half of its boot.
-KERNEL_LINE = (
-    "console=ttyS0 quiet loglevel=3 panic=1 reboot=t mitigations=off no_timer_check tsc=reliable"
-    " nokaslr random.trust_cpu=on cryptomgr.notests init_on_alloc=0 8250.nr_uarts=1 lsm= audit=0"
-    " noreplace-smp"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Acceleration:
@@ -57,11 +50,11 @@ TCG = Acceleration("tcg", "qemu64,+rdrand")
 
 @dataclass(frozen=True, slots=True)
 class DirectKernel:
-    """A kernel and an initial file system that QEMU loads itself; no firmware, no boot loader."""
+    """A kernel, its initial file system and its arguments, loaded by QEMU: no boot loader."""
 
     kernel: str
     initrd: str
-    line: str = KERNEL_LINE
+    line: str
 
 
 @dataclass(frozen=True, slots=True)

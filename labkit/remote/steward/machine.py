@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 LOOK_EVERY = 0.004  # seconds between two looks for QEMU's monitor; it is there after 20 to 100 ms
 FIRST_ANSWER = 30.0  # seconds in which QEMU has to answer at all
 LOG_EVERY = 30.0
-LOOP_RESETS = 5  # resets without ever being ready: it will not be
+LOOP_RESETS = 5  # reboots without being ready in between: it never will be
+ONE_REBOOT = 0.5  # seconds; the firmware resets the machine some times more before it is content
 
 
 class Machine:
@@ -43,6 +44,8 @@ class Machine:
         self._steward = steward
         self._facts = facts
         self._reason = ""
+        self._last_reset = 0.0
+        self._on_reset: list[Callable[[], None]] = []
         self._on_end: list[Callable[[], None]] = []
 
     # beginning
@@ -131,6 +134,9 @@ class Machine:
             self.guest.reset("guest-panicked")
 
     def _reset(self, reason: str) -> None:
+        last, self._last_reset = self._last_reset, self._steward.loop.now()
+        if self._last_reset - last < ONE_REBOOT:
+            return
         self.boots += 1
         self.resets += 1
         self.guest.reset("guest-rebooted")
@@ -139,6 +145,9 @@ class Machine:
         self._steward.event(
             "machine-rebooted", **self._who(), boots=self.boots, reason=reason, resets=self.resets
         )
+        callbacks, self._on_reset = self._on_reset, []
+        for callback in callbacks:
+            callback()
 
     def _ready(self, facts: Facts) -> None:
         self.resets = 0
@@ -187,6 +196,11 @@ class Machine:
             callback()
         else:
             self._on_end.append(callback)
+
+    def reboot(self, done: Callable[[], None]) -> bool:
+        """Ask the guest to reboot, and tell when it has; False when it cannot hear us."""
+        self._on_reset.append(done)
+        return self.guest.halt("reboot")
 
     def power_off(self) -> None:
         """Tell QEMU to end."""

@@ -246,9 +246,13 @@ class Machines:
     def _reboot(self, request: Request) -> None:
         machine = self._machine(request)
         _refuse_dead(machine)
-        if not machine.guest.halt("reboot"):
+        timeout = request.number("timeout", 0.0, 3600.0, 30.0)
+        if not machine.reboot(request.ok):
             raise Problem("guest-not-ready")
-        request.ok()
+        machine.when_dead(lambda: request.problem("machine-dead"))
+        self._steward.loop.call_later(
+            timeout, lambda: request.problem("stop-timeout", how="reboot", timeout=timeout)
+        )
 
 
 SHOWN = ("name", "state", "boots", "resets", "console_tail", "end")
