@@ -112,7 +112,12 @@ def _order(wish: Slice) -> list[str]:
 
 
 def _hub(link: LinkWish, places: Mapping[str, _Point]) -> _Point:
-    points = [places[name] for name in link.vms]
+    """Where a link's ends meet; a switch is drawn towards the middle, away from the boxes."""
+    hub = _middle([places[name] for name in link.vms])
+    return hub if len(link.ends) == 2 else hub.between(_middle(list(places.values())), 0.4)
+
+
+def _middle(points: list[_Point]) -> _Point:
     return _Point(
         sum(point.x for point in points) / len(points),
         sum(point.y for point in points) / len(points),
@@ -166,6 +171,9 @@ def _write(root: ElementTree.Element, text: str, place: _Point, *, size: int, fi
     element.set("font-family", FONT)
     element.set("font-size", str(size))
     element.set("text-anchor", "middle")
+    element.set("stroke", PAPER)
+    element.set("stroke-width", "3")
+    element.set("paint-order", "stroke")
     element.text = text
 
 
