@@ -8,6 +8,7 @@
     │   ├── DuplicateError          (ValueError)         an id or name is already taken
     │   ├── UnknownFlavor           (LookupError)
     │   ├── UnknownImage            (LookupError)        not in the image library or catalogue
+    │   ├── UnknownSlice            (LookupError)        never made here, or deleted
     │   └── ClosedError             (RuntimeError)       used after close()
     └── LabError                    the lab is wrong: it may be better later
         ├── WorkerError             a worker could not be spoken to
@@ -21,13 +22,44 @@
         │   ├── CommandTimeout      (TimeoutError)       it did not end in time
         │   └── ProgramMissing      (FileNotFoundError)  the worker does not have the program
         ├── TransferError           (OSError)            a file did not arrive, or not whole
+        ├── StewardError            the process that serves a slice on a host
+        │   ├── StewardProblem                           it refused or could not do a request
+        │   └── StewardOutdated                          it is of another labkit
+        ├── LinkError                                    a link cannot be as asked
+        ├── NotSeen                 (AssertionError)     no such packet was captured in time
+        ├── NoRoom                                       the hosts or the pools cannot hold the wish
+        ├── StoreError              the database of what was promised
+        │   ├── StoreUnreadable     (ValueError)         damaged, or not labkit's; never overwritten
+        │   ├── StoreTooNew                              written by a newer labkit
+        │   ├── StoreBusy           (TimeoutError)       others write to it all the time
+        │   ├── SliceInUse                               another process is at work on the slice
+        │   └── SliceChanged                             another process has changed the wish
+        ├── MachineError            a VM's process
+        │   ├── MachineExists       (FileExistsError)    one runs in its place; it was not touched
+        │   ├── MachineUnknown      (LookupError)        never started here, or forgotten
+        │   ├── MachineNotStarted                        QEMU ended at once; its message is told
+        │   ├── MachineDied                              it has ended
+        │   └── MachineStuck        (TimeoutError)       it did not end, or does not answer
+        ├── GuestError              the system inside a VM; the text has its console's last words
+        │   ├── GuestNotReady       (TimeoutError)       nothing was sent
+        │   ├── GuestTimeout        (TimeoutError)       a command; its group was ended
+        │   ├── GuestRebooted       (ConnectionError)    while a command ran: its effect is unknown
+        │   ├── GuestPanicked       (ConnectionError)    its kernel; what ran is lost
+        │   ├── GuestHung           (TimeoutError)       it no longer answers, not even a ping
+        │   ├── GuestGone           (ConnectionError)    the VM ended while a command ran
+        │   └── GuestRefused                             the guest's agent did not take a request
         └── ImageError
             ├── BaseImageMissing    (FileNotFoundError)
             ├── BaseImageInvalid    (ValueError)         truncated, wrong format, names another file
             ├── BaseImageDiffers    (FileExistsError)    the worker has other content by this name
             ├── OverlayExists       (FileExistsError)    never overwritten
             ├── DiskTooSmall        (ValueError)         asked for less than the base image holds
-            └── DiskFull            (OSError)
+            ├── DiskFull            (OSError)
+            └── BuildError                               the micro image cannot be built
+                ├── MirrorMissing       (LookupError)        no package mirror is known
+                ├── MirrorUnreachable   (ConnectionError)    no answer, or not a sensible one
+                ├── PackageMissing      (LookupError)        not, or no longer, on the mirror
+                └── PackageInvalid      (ValueError)         wrong checksum, or unreadable
 """
 
 from __future__ import annotations
@@ -39,6 +71,7 @@ __all__ = [
     "BaseImageDiffers",
     "BaseImageInvalid",
     "BaseImageMissing",
+    "BuildError",
     "ClosedError",
     "CommandError",
     "CommandFailed",
@@ -47,17 +80,48 @@ __all__ = [
     "DiskFull",
     "DiskTooSmall",
     "DuplicateError",
+    "GuestError",
+    "GuestGone",
+    "GuestHung",
+    "GuestNotReady",
+    "GuestPanicked",
+    "GuestRebooted",
+    "GuestRefused",
+    "GuestTimeout",
     "HostKeyChanged",
     "HostKeyUnknown",
     "ImageError",
     "InvalidArgument",
     "LabError",
     "LabkitError",
+    "LinkError",
+    "MachineDied",
+    "MachineError",
+    "MachineExists",
+    "MachineNotStarted",
+    "MachineStuck",
+    "MachineUnknown",
+    "MirrorMissing",
+    "MirrorUnreachable",
+    "NoRoom",
+    "NotSeen",
     "OverlayExists",
+    "PackageInvalid",
+    "PackageMissing",
     "ProgramMissing",
+    "SliceChanged",
+    "SliceInUse",
+    "StewardError",
+    "StewardOutdated",
+    "StewardProblem",
+    "StoreBusy",
+    "StoreError",
+    "StoreTooNew",
+    "StoreUnreadable",
     "TransferError",
     "UnknownFlavor",
     "UnknownImage",
+    "UnknownSlice",
     "UsageError",
     "WorkerError",
     "WorkerUnreachable",
@@ -114,6 +178,12 @@ class UnknownImage(UsageError, LookupError):
     """Neither the image library nor the catalogue knows this name."""
 
     code = "unknown-image"
+
+
+class UnknownSlice(UsageError, LookupError):
+    """There is no slice of this name in the store."""
+
+    code = "unknown-slice"
 
 
 class ClosedError(UsageError, RuntimeError):
@@ -197,6 +267,165 @@ class TransferError(LabError, OSError):
     code = "transfer"
 
 
+class StewardError(LabError):
+    """The process that serves a slice on a host could not be started or spoken to as needed."""
+
+    code = "steward"
+
+
+class StewardProblem(StewardError):
+    """The steward refused a request or could not do it. `context["problem"]` holds its facts."""
+
+    code = "steward-problem"
+
+
+class StewardOutdated(StewardError):
+    """The steward that runs is of another labkit and speaks another protocol."""
+
+    code = "steward-outdated"
+
+
+class LinkError(LabError):
+    """A link cannot be as asked, or does not do what it should."""
+
+    code = "link"
+
+
+class NotSeen(LabError, AssertionError):
+    """A packet that was expected was not captured in time."""
+
+    code = "not-seen"
+
+
+class NoRoom(LabError):
+    """The hosts cannot hold the wish, or a pool of ids or addresses is used up; nothing was done.
+
+    `context` holds the sums: what is `needed` and what is `free`.
+    """
+
+    code = "no-room"
+
+
+class StoreError(LabError):
+    """The database of what was promised cannot be used as asked; it is as it was before."""
+
+    code = "store"
+
+
+class StoreUnreadable(StoreError, ValueError):
+    """The database is damaged or not labkit's. It is never overwritten or emptied."""
+
+    code = "store-unreadable"
+
+
+class StoreTooNew(StoreError):
+    """A newer labkit has written the database; this one must not touch it."""
+
+    code = "store-too-new"
+
+
+class StoreBusy(StoreError, TimeoutError):
+    """Other processes held the database for longer than we wait; nothing was written."""
+
+    code = "store-busy"
+
+
+class SliceInUse(StoreError):
+    """Another process is at work on the slice, or has taken it over from this one."""
+
+    code = "slice-in-use"
+
+
+class SliceChanged(StoreError):
+    """The wish was changed by another process since it was read; nothing was written."""
+
+    code = "slice-changed"
+
+
+class MachineError(LabError):
+    """A VM's process is not what it should be."""
+
+    code = "machine"
+
+
+class MachineExists(MachineError, FileExistsError):
+    """A VM runs in this place already; it was not touched."""
+
+    code = "machine-exists"
+
+
+class MachineUnknown(MachineError, LookupError):
+    """No VM was started in this place, or it was forgotten."""
+
+    code = "machine-unknown"
+
+
+class MachineNotStarted(MachineError):
+    """QEMU ended before it ran anything; the text has what it said."""
+
+    code = "machine-not-started"
+
+
+class MachineDied(MachineError):
+    """The VM has ended; the text says how, as far as it is known."""
+
+    code = "machine-died"
+
+
+class MachineStuck(MachineError, TimeoutError):
+    """The VM did not end in time, or its QEMU does not answer."""
+
+    code = "machine-stuck"
+
+
+class GuestError(LabError):
+    """The system inside a VM did not do what was asked."""
+
+    code = "guest"
+
+
+class GuestNotReady(GuestError, TimeoutError):
+    """The guest does not answer (yet); nothing was sent."""
+
+    code = "guest-not-ready"
+
+
+class GuestTimeout(GuestError, TimeoutError):
+    """A command did not end in time; the guest ended it and its children."""
+
+    code = "guest-timeout"
+
+
+class GuestRebooted(GuestError, ConnectionError):
+    """The guest rebooted while something ran in it: the effect is unknown."""
+
+    code = "guest-rebooted"
+
+
+class GuestPanicked(GuestError, ConnectionError):
+    """The guest's kernel panicked; what ran in it is lost."""
+
+    code = "guest-panicked"
+
+
+class GuestHung(GuestError, TimeoutError):
+    """The guest no longer answers; what was asked may have taken effect."""
+
+    code = "guest-hung"
+
+
+class GuestGone(GuestError, ConnectionError):
+    """The VM ended while something ran in it: the effect is unknown."""
+
+    code = "guest-gone"
+
+
+class GuestRefused(GuestError):
+    """The guest's agent did not take a request; nothing was done."""
+
+    code = "guest-refused"
+
+
 class ImageError(LabError):
     """A disk image is not what it must be, or cannot be made."""
 
@@ -237,3 +466,33 @@ class DiskFull(ImageError, OSError):
     """There is no room for the image."""
 
     code = "disk-full"
+
+
+class BuildError(ImageError):
+    """The micro image cannot be built from its packages."""
+
+    code = "build"
+
+
+class MirrorMissing(BuildError, LookupError):
+    """Neither a setting nor this machine's package sources name a mirror."""
+
+    code = "mirror-missing"
+
+
+class MirrorUnreachable(BuildError, ConnectionError):
+    """The mirror does not answer, or not with what a mirror has."""
+
+    code = "mirror-unreachable"
+
+
+class PackageMissing(BuildError, LookupError):
+    """A package is not, or no longer, on the mirror."""
+
+    code = "package-missing"
+
+
+class PackageInvalid(BuildError, ValueError):
+    """A package, an index or a lock file has the wrong checksum or cannot be read."""
+
+    code = "package-invalid"

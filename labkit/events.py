@@ -59,6 +59,30 @@ class OverlayDeleted(Event):
     absent: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class PackageProgress(Event):
+    """A package for the micro image is being downloaded: `done` of `total` bytes are here."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBuildStage(Event):
+    """The build of the micro image `subject` has come to `stage`: index, download, unpack, pack."""
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBuilt(Event):
+    """The micro image is there, of `size` bytes; `cached` when an earlier build had made it."""
+
+    size: int
+    seconds: float
+    cached: bool = False
+
+
 Listener = Callable[[Event], None]
 
 

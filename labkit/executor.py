@@ -83,8 +83,8 @@ class Result:
         )
 
 
-class Stream(Protocol):
-    """A running program's standard input and output, as bytes, for as long as it is wanted."""
+class Connection(Protocol):
+    """Bytes both ways, for as long as it is wanted."""
 
     def read(self, size: int, timeout: float) -> bytes:
         """Up to `size` bytes, as soon as there are any; ``b""`` at the end.
@@ -99,11 +99,15 @@ class Stream(Protocol):
         read, `ConnectionLost` when the connection broke.
         """
 
+    def close(self) -> None:
+        """End it; again is fine."""
+
+
+class Stream(Connection, Protocol):
+    """A running program's standard input and output; `close` ends the program."""
+
     def finish(self, timeout: float) -> Result:
         """Close its input and wait for its end; `Result.stdout` is what nobody has read."""
-
-    def close(self) -> None:
-        """End the program if it still runs; again is fine."""
 
 
 class ManagerFiles(Protocol):
@@ -143,6 +147,9 @@ class Executor(Protocol):
 
     def open(self, host: str, argv: Sequence[str]) -> Stream:
         """Start a program whose input and output are streamed, on a connection of its own."""
+
+    def connect(self, host: str, path: str) -> Connection:
+        """Connect to a unix socket on the host."""
 
     def put(self, host: str, path: str, data: bytes, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Write a small file, whole or not at all. ``~/`` is the home folder on the host."""
@@ -187,6 +194,13 @@ class BaseExecutor:
         timeout: float = DEFAULT_TIMEOUT,
     ) -> Result:
         raise NotImplementedError
+
+    def open(self, host: str, argv: Sequence[str]) -> Stream:
+        raise NotImplementedError
+
+    def connect(self, host: str, path: str) -> Connection:
+        """By a small program on the host; a socket that cannot be reached ends at once."""
+        return self.open(host, remote.program("relay", path))
 
     def execute_direct(
         self, remote_ip: str, command: str, timeout: float = DEFAULT_TIMEOUT

@@ -24,6 +24,7 @@ from labkit.executor import (
     NOT_EXECUTABLE,
     SIGNALLED,
     BaseExecutor,
+    Connection,
     LocalFiles,
     ManagerFiles,
     Result,
@@ -32,6 +33,7 @@ from labkit.executor import (
     stream_ended,
     timed_out,
 )
+from labkit.sockets import UnixConnection
 
 
 class LocalExecutor(BaseExecutor):
@@ -76,6 +78,10 @@ class LocalExecutor(BaseExecutor):
 
     def open(self, host: str, argv: Sequence[str]) -> Stream:
         return _LocalStream(self, host, self._check(host, argv, DEFAULT_TIMEOUT))
+
+    def connect(self, host: str, path: str) -> Connection:
+        self._check(host, ("connect", path), DEFAULT_TIMEOUT)
+        return UnixConnection(path)
 
     def put(self, host: str, path: str, data: bytes, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._check(host, ("put", path), timeout)

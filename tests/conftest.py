@@ -17,6 +17,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="A skipped test is a failure: for machines where everything can be installed.",
     )
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="Write what comes out into the golden files, to be read as a diff.",
+    )
 
 
 class SkipsFail:

@@ -48,6 +48,8 @@ while content is read back. Then it reads frames, each two little-endian 64-bit
 numbers, offset and length, and that many bytes; length 0 ends. Last comes ``{"state": "done"}`` or
 ``{"state": "failed", "code": CODE, ...}`` with a code of the table above or ``corrupt``
 (``got``, ``wanted``) or ``idle``.
+
+``start`` and ``relay`` find, start and reach the steward of a slice; see there.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ import functools
 from collections.abc import Sequence
 from importlib import resources
 
-PROGRAMS = ("overlays", "receive")
+PROGRAMS = ("overlays", "receive", "start", "relay")
 FUTURE = "from __future__ import annotations\n"  # may stand only once, at the top
 INTERPRETER = ("python3", "-IS", "-c")
 

@@ -1,0 +1,266 @@
+"""Requests to a steward: many at once on one connection, each answered on its own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import queue
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from labkit.errors import (
+    CommandTimeout,
+    ConnectionLost,
+    StewardProblem,
+    TransferError,
+    WorkerError,
+)
+from labkit.executor import DEFAULT_TIMEOUT, Connection
+from labkit.remote.steward.control import HEADER, MAX_BYTES
+from labkit.remote.steward.request import WINDOW
+
+WRITE_TIMEOUT = 30.0
+FOREVER = 86_400.0
+MAX_ANSWER = 64 << 20  # bytes of one frame; more is no answer of a steward
+CREDIT = WINDOW // 4  # taken bytes are reported in lumps of about this size
+
+Facts = Mapping[str, Any]
+Listener = Callable[[Facts], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of an answer: plain facts, and bytes."""
+
+    facts: Facts
+    data: bytes = field(default=b"", repr=False)
+
+
+class Call:
+    """A request that runs. One thread reads its parts, any may cancel it or send more."""
+
+    def __init__(self, link: Link, number: int, verb: str) -> None:
+        self._link = link
+        self._number = number
+        self._verb = verb
+        self._parts: queue.SimpleQueue[Part | Exception | None] = queue.SimpleQueue()
+        self._room = WINDOW
+        self._room_changed = threading.Condition()
+        self._taken = 0
+        self._ended: Part | Exception | None = None
+
+    def __iter__(self) -> Iterator[Part]:
+        return self.parts(FOREVER)
+
+    def parts(self, timeout: float) -> Iterator[Part]:
+        """The parts as they come, up to the answer; raises what `result` raises."""
+        deadline = time.monotonic() + timeout
+        while (part := self._next(deadline)) is not None:
+            yield part
+            self._took(len(part.data))
+
+    def result(self, timeout: float = DEFAULT_TIMEOUT) -> Part:
+        """The answer, once it is there; parts that were not read are dropped.
+
+        Raises `StewardProblem` for what the steward refuses, `ConnectionLost` when the connection
+        broke (whether it was done is unknown), `CommandTimeout` after `timeout` seconds (it is
+        then cancelled).
+        """
+        for _ in self.parts(timeout):
+            pass
+        assert isinstance(self._ended, Part)
+        return self._ended
+
+    def send(self, data: bytes = b"", *, timeout: float = WRITE_TIMEOUT, **facts: Any) -> None:
+        """More input for it; waits while the steward has not used what it was sent before."""
+        rest = memoryview(data)
+        while True:
+            piece = rest[: min(MAX_BYTES, WINDOW // 2)]
+            with self._room_changed:
+                size = len(piece)
+                if not self._room_changed.wait_for(partial(self._may_send, size), timeout):
+                    raise self._late(timeout)
+                self._room -= size
+            rest = rest[len(piece) :]
+            self._link.send({"id": self._number, "more": {} if rest else facts}, piece)
+            if not rest:
+                return
+
+    def cancel(self) -> None:
+        """End it; `parts` and `result` then raise a `StewardProblem` "cancelled"."""
+        self._link.send({"id": self._number, "cancel": True}, b"")
+
+    # what the reader thread tells
+
+    def arrived(self, facts: Facts, data: bytes) -> bool:
+        """A frame for this request; whether it was the last."""
+        if "took" in facts:
+            with self._room_changed:
+                self._room += facts["took"]
+                self._room_changed.notify_all()
+            return False
+        if "part" in facts:
+            self._parts.put(Part(facts["part"], data))
+            return False
+        if "ok" in facts:
+            self.end(Part(facts["ok"], data))
+        else:
+            self.end(problem_error(self._link.where, self._verb, facts["problem"]))
+        return True
+
+    def end(self, outcome: Part | Exception) -> None:
+        with self._room_changed:
+            self._ended = outcome
+            self._room_changed.notify_all()
+        self._parts.put(None)
+
+    # inside
+
+    def _may_send(self, size: int) -> bool:
+        if isinstance(self._ended, Exception):
+            raise self._ended
+        return self._room >= size or self._ended is not None
+
+    def _next(self, deadline: float) -> Part | None:
+        left = deadline - time.monotonic()
+        try:
+            part = self._parts.get(timeout=max(0.0, left))
+        except queue.Empty:
+            self.cancel()
+            raise self._late(left) from None
+        if part is not None:
+            assert isinstance(part, Part)
+            return part
+        self._parts.put(None)  # for whoever asks again
+        if isinstance(self._ended, Exception):
+            raise self._ended
+        return None
+
+    def _took(self, size: int) -> None:
+        self._taken += size
+        if self._taken >= CREDIT and self._ended is None:
+            taken, self._taken = self._taken, 0
+            self._link.send({"id": self._number, "took": taken}, b"")
+
+    def _late(self, timeout: float) -> CommandTimeout:
+        return CommandTimeout(
+            f"{self._verb} did not end on {self._link.where}",
+            why="it took longer than it was given; it was cancelled",
+            fix="Give it a longer timeout, or find out what it waits for.",
+            timeout=timeout,
+        )
+
+
+def problem_error(where: str, verb: str, problem: Facts) -> StewardProblem:
+    """What the steward answered, as an error; callers that know better translate its code."""
+    code = problem["code"]
+    facts = ", ".join(f"{name} {value}" for name, value in problem.items() if name != "code")
+    return StewardProblem(
+        f"{verb} was not done on {where}",
+        why=f"{code.replace('-', ' ')}{f': {facts}' if facts else ''}",
+        problem=dict(problem),
+    )
+
+
+class Link:
+    """One connection, its reader thread and the requests that run on it."""
+
+    def __init__(self, connection: Connection, where: str, listener: Listener) -> None:
+        self.where = where
+        self.alive = True
+        self._connection = connection
+        self._listener = listener
+        self._calls: dict[int, Call] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="labkit-steward", daemon=True)
+        self._thread.start()
+
+    def start(self, verb: str, facts: Facts, data: bytes) -> Call:
+        with self._lock:
+            number = next(self._numbers)
+            call = self._calls[number] = Call(self, number, verb)
+            if not self.alive:
+                raise lost(self.where)
+        try:
+            self.send({"id": number, "do": verb, **facts}, data)
+        except BaseException:
+            with self._lock:
+                self._calls.pop(number, None)
+            raise
+        return call
+
+    def send(self, facts: Facts, data: bytes | memoryview) -> None:
+        text = json.dumps(facts, separators=(",", ":")).encode()
+        frame = b"".join((HEADER.pack(len(text), len(data)), text, data))
+        try:
+            with self._writing:
+                self._connection.write(frame, WRITE_TIMEOUT)
+        except (TransferError, CommandTimeout) as error:  # half a frame may be there
+            self.close()
+            raise lost(self.where) from error
+
+    def close(self) -> None:
+        self.alive = False
+        self._connection.close()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(WRITE_TIMEOUT)
+
+    def wait_closed(self) -> None:
+        """Until the other side has closed it."""
+        self._thread.join(WRITE_TIMEOUT)
+
+    def _run(self) -> None:
+        try:
+            while True:
+                sizes = HEADER.unpack(self._read(HEADER.size))
+                if max(sizes) > MAX_ANSWER:
+                    return
+                facts = json.loads(self._read(sizes[0]))
+                self._arrived(facts, self._read(sizes[1]))
+        except (WorkerError, TransferError, ValueError, struct.error):
+            pass  # all told below: every way to end is a lost connection for those who wait
+        finally:
+            with self._lock:
+                self.alive = False
+                calls = list(self._calls.values())
+                self._calls.clear()
+            self._connection.close()
+            for call in calls:
+                call.end(lost(self.where))
+
+    def _read(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            try:
+                piece = self._connection.read(min(size - len(data), 1 << 20), FOREVER)
+            except CommandTimeout:
+                continue  # a quiet day
+            if not piece:
+                raise lost(self.where)
+            data += piece
+        return bytes(data)
+
+    def _arrived(self, facts: dict[str, Any], data: bytes) -> None:
+        if "event" in facts:
+            self._listener(facts["event"])
+            return
+        with self._lock:
+            call = self._calls.get(facts["id"])
+        if call is not None and call.arrived(facts, data):
+            with self._lock:
+                self._calls.pop(facts["id"], None)
+
+
+def lost(where: str) -> ConnectionLost:
+    return ConnectionLost(
+        f"the connection to {where} broke",
+        why="whether what was asked took effect is unknown",
+        fix="Look at the state of the slice before asking again.",
+    )

@@ -1,0 +1,83 @@
+"""Where packages come from: the machine's own apt sources, or a mirror that is named."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import MirrorMissing
+
+SETTING = "LABKIT_MIRROR"
+SUITE = "bookworm"  # the image is made of this release on every machine, whatever runs there
+_APT = Path("/etc/apt")
+_LINE = re.compile(r"deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+(.*)")
+_OPTION = re.compile(r"^([A-Za-z-]+):[ \t]*(.*(?:\n[ \t].*)*)", re.M)
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """An archive (`url`, without a slash at its end) and the suites of it to look in."""
+
+    url: str
+    suites: tuple[str, ...] = (SUITE,)
+
+
+def mirrors(named: str | None = None, *, apt: Path = _APT) -> list[Mirror]:
+    """The named mirror ("URL" or "URL SUITE…"), else the setting's, else those of apt."""
+    text = named or os.environ.get(SETTING, "")
+    if text.strip():
+        url, *suites = text.split()
+        return [Mirror(url.rstrip("/"), tuple(suites) or (SUITE,))]
+    found = from_apt(apt)
+    if not found:
+        raise MirrorMissing(
+            "there is no mirror to take Debian packages from",
+            why=f"no mirror is named, {SETTING} is not set, and {apt} has no Debian source",
+            fix=f"Set {SETTING} to the address of a Debian mirror, as 'http://HOST/debian'.",
+        )
+    return found
+
+
+def from_apt(folder: Path = _APT) -> list[Mirror]:
+    """The archives apt is set up with on this machine, each once, in their order.
+
+    Of the suites only the kind is taken over ("-updates", "-security"): the release is ours.
+    """
+    suites: dict[str, list[str]] = {}
+    for path in _source_files(folder):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        entries = _deb822(text) if path.suffix == ".sources" else _one_line(text)
+        for url, suite, components in entries:
+            if "main" in components and re.match(r"https?://", url):
+                known = suites.setdefault(url.rstrip("/"), [])
+                ours = SUITE + "".join(suite.partition("-")[1:])
+                if ours not in known:
+                    known.append(ours)
+    return [Mirror(url, tuple(names)) for url, names in suites.items()]
+
+
+def _source_files(folder: Path) -> list[Path]:
+    parts = folder / "sources.list.d"
+    found = sorted([*parts.glob("*.list"), *parts.glob("*.sources")])
+    return [path for path in (folder / "sources.list", *found) if path.is_file()]
+
+
+def _one_line(text: str) -> Iterable[tuple[str, str, Sequence[str]]]:
+    for line in text.splitlines():
+        match = _LINE.fullmatch(line.partition("#")[0].strip())
+        if match is not None:
+            yield match[1], match[2], match[3].split()
+
+
+def _deb822(text: str) -> Iterable[tuple[str, str, Sequence[str]]]:
+    text = re.sub(r"^#.*\n?", "", text, flags=re.M)
+    for paragraph in re.split(r"\n\s*\n", text):
+        fields = {name.lower(): value.split() for name, value in _OPTION.findall(paragraph)}
+        if "deb" not in fields.get("types", ()) or fields.get("enabled") == ["no"]:
+            continue
+        for url in fields.get("uris", ()):
+            for suite in fields.get("suites", ()):
+                yield url, suite, fields.get("components", ())

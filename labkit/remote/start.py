@@ -1,0 +1,178 @@
+"""Finds or starts the steward of a slice on this host: ``start KEY BUILD VERSION``.
+
+Standard input is the steward's zip file, or empty to only look. The run folder is
+``$LABKIT_RUN_DIR/KEY`` or ``/tmp/labkit-UID/KEY``: one place per user, whatever session asks
+(``$XDG_RUNTIME_DIR`` differs between sessions, and is emptied when the last one ends). Answers
+one line of JSON: ``{"ok": true, "state": "running", "started": BOOL, "steward": {...}}`` with the
+steward's facts, ``{"ok": true, "state": "absent", "folder": F}`` or
+``{"ok": false, "problem": {"code": CODE, ...}}`` with one of
+
+- ``path-too-long`` (``path``, ``length``, ``limit``), ``folder-unsafe`` (``folder``, ``reason``),
+  ``not-writable`` (``folder``, ``reason``): before anything is done
+- ``start-busy`` (``seconds``): somebody else is starting it and does not get there
+- ``start-failed`` (``status``, ``log``)
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import select
+import stat
+import subprocess
+import sys
+import time
+from typing import Any, Dict, Optional
+
+Facts = Dict[str, Any]
+
+LIMIT = 107  # bytes of a socket's path
+LONGEST = "m65535/serial"  # of the sockets below the run folder
+START_SECONDS = 20.0
+PAUSE = 0.02
+LOG_TAIL = 2000
+
+
+class Problem(Exception):
+    """Ends the program with an answer."""
+
+    def __init__(self, code: str, **facts: Any) -> None:
+        super().__init__(code)
+        self.facts = dict(facts, code=code)
+
+
+def folder_of(key: str) -> str:
+    base = os.environ.get("LABKIT_RUN_DIR") or "/tmp/labkit-%d" % os.getuid()
+    folder = os.path.join(os.path.abspath(base), key)
+    longest = os.path.join(folder, LONGEST)
+    if len(os.fsencode(longest)) > LIMIT:
+        length = len(os.fsencode(longest))
+        raise Problem("path-too-long", path=longest, length=length, limit=LIMIT)
+    return folder
+
+
+def make_private(folder: str) -> None:
+    """A folder that nobody else can enter; never one that somebody else has put there."""
+    try:
+        os.makedirs(os.path.dirname(folder), 0o700, exist_ok=True)
+        os.makedirs(folder, 0o700, exist_ok=True)
+    except OSError as error:
+        raise Problem("not-writable", folder=folder, reason=error.strerror) from error
+    for one in (os.path.dirname(folder), folder):
+        status = os.lstat(one)
+        reason = None
+        if not stat.S_ISDIR(status.st_mode):
+            reason = "it is not a folder"
+        elif status.st_uid != os.getuid():
+            reason = "it belongs to user %d" % status.st_uid
+        elif one == folder and status.st_mode & 0o077:
+            reason = "others may enter it (mode %o)" % stat.S_IMODE(status.st_mode)
+        elif status.st_mode & 0o022:
+            reason = "others may write to it (mode %o)" % stat.S_IMODE(status.st_mode)
+        if reason:
+            raise Problem("folder-unsafe", folder=one, reason=reason)
+
+
+def locked(path: str, seconds: float) -> Optional[int]:
+    """Hold a lock file; None when somebody else held it for that long."""
+    deadline = time.monotonic() + seconds
+    while True:
+        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.stat(path), os.fstat(lock)):
+                return lock
+        except FileNotFoundError:
+            pass  # it was removed with its slice: make a new one
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES) or time.monotonic() >= deadline:
+                os.close(lock)
+                return None
+        os.close(lock)
+        time.sleep(PAUSE)
+
+
+def living(folder: str) -> Optional[Facts]:
+    """The facts of the steward that holds the lock, or None."""
+    if not os.path.exists(os.path.join(folder, "lock")):
+        return None
+    lock = locked(os.path.join(folder, "lock"), 0)
+    if lock is not None:
+        os.close(lock)
+        return None
+    path, deadline = os.path.join(folder, "steward.json"), time.monotonic() + START_SECONDS
+    while not os.path.exists(path):  # its starter was killed, and it is not there yet
+        if time.monotonic() > deadline:
+            raise Problem("start-busy", seconds=START_SECONDS)
+        time.sleep(PAUSE)
+    with open(path, "rb") as file:
+        facts: Facts = json.loads(file.read().decode())
+    return facts
+
+
+def start(folder: str, program: bytes, build: str, version: str) -> Facts:
+    """Start it apart from us: its own session, nothing of ours open, its output in its log."""
+    path = os.path.join(folder, "steward.pyz")
+    with open(path + ".part", "wb") as file:
+        file.write(program)
+    os.replace(path + ".part", path)
+    ready, announced = os.pipe()
+    log = os.open(
+        os.path.join(folder, "steward.log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600
+    )
+    begins = os.fstat(log).st_size
+    process = subprocess.Popen(
+        (sys.executable, "-IS", path, folder, str(announced), build, version),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=(announced,),
+        start_new_session=True,
+    )
+    os.close(announced)
+    os.close(log)
+    said, deadline = b"", time.monotonic() + START_SECONDS
+    while not said.endswith(b"\n"):
+        left = max(0.0, deadline - time.monotonic())
+        data = os.read(ready, 65536) if select.select((ready,), (), (), left)[0] else b""
+        if not data:
+            process.kill()
+            with open(os.path.join(folder, "steward.log"), "rb") as file:
+                file.seek(begins)
+                tail = file.read()[-LOG_TAIL:].decode("utf-8", "replace")
+            raise Problem("start-failed", status=process.wait(), log=tail)
+        said += data
+    facts: Facts = json.loads(said.decode())
+    return facts
+
+
+def look(folder: str, program: bytes, build: str, version: str) -> Facts:
+    if not program:
+        facts = living(folder)
+        if facts is None:
+            return {"ok": True, "state": "absent", "folder": folder}
+        return {"ok": True, "state": "running", "started": False, "steward": facts}
+    make_private(folder)
+    if locked(os.path.join(folder, "start.lock"), START_SECONDS) is None:
+        raise Problem("start-busy", seconds=START_SECONDS)
+    facts = living(folder)
+    started = facts is None
+    if facts is None:
+        facts = start(folder, program, build, version)
+    return {"ok": True, "state": "running", "started": started, "steward": facts}
+
+
+def main(key: str, build: str, version: str) -> int:
+    os.umask(0o077)
+    try:
+        answer = look(folder_of(key), sys.stdin.buffer.read(), build, version)
+    except Problem as problem:
+        answer = {"ok": False, "problem": problem.facts}
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

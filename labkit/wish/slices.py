@@ -1,0 +1,228 @@
+"""A whole wish: machines and links that fit together, and how one wish becomes the next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from labkit import rules
+from labkit.wish.addresses import host_of, network_of
+from labkit.wish.links import LinkWish, link_wish, split_end
+from labkit.wish.refusal import refuse, repeated
+from labkit.wish.vms import VMWish, data_interfaces, missing_interface, settings_of, vm_wish
+
+# A VM's disk is called {slice}-{vm_id}-{name} on its host, and that must be a name too.
+MOST_NAME_LENGTH = 63 - len("-65535-")
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A lab the user wants. Every change gives a new, checked wish; this one stays as it is."""
+
+    name: str
+    vms: tuple[VMWish, ...] = ()
+    links: tuple[LinkWish, ...] = ()
+
+    def __post_init__(self) -> None:
+        rules.name(self.name, "name of a slice")
+        vms = self._checked_vms()
+        self._check_links(vms)
+        self._check_addresses(vms)
+
+    def __getitem__(self, name: str) -> VMWish:
+        found = next((vm for vm in self.vms if vm.name == name), None)
+        if found is None:
+            refuse("VM", name, unknown("VM", name, (vm.name for vm in self.vms), self.name))
+        return found
+
+    def link(self, name: str) -> LinkWish:
+        """The link called `name`."""
+        found = next((link for link in self.links if link.name == name), None)
+        if found is None:
+            names = (link.name for link in self.links)
+            refuse("link", name, unknown("link", name, names, self.name))
+        return found
+
+    def with_vm(self, name: str, **settings: Any) -> Slice:
+        """This wish and one more VM; `settings` as `vm_wish` takes them."""
+        return self.with_vms([vm_wish(name, **settings)])
+
+    def with_vms(self, vms: Iterable[VMWish]) -> Slice:
+        """This wish and more VMs."""
+        return replace(self, vms=(*self.vms, *vms))
+
+    def with_changed_vm(self, name: str, **settings: Any) -> Slice:
+        """This wish with other settings of one VM; those not given stay."""
+        old = self[name]
+        new = replace(old, **settings_of(name, settings))
+        return replace(self, vms=tuple(new if vm is old else vm for vm in self.vms))
+
+    def without_vm(self, name: str) -> Slice:
+        """This wish without a VM and its ends of links; a link left with one end goes too."""
+        gone = self[name].name
+        links = []
+        for link in self.links:
+            ends = tuple(end for end in link.ends if end.partition(":")[0] != gone)
+            if len(ends) == len(link.ends):
+                links.append(link)
+            elif len(ends) > 1:
+                kept = tuple(pair for pair in link.impairments if pair[0] in ends)
+                links.append(replace(link, ends=ends, impairments=kept))
+        vms = tuple(vm for vm in self.vms if vm.name != gone)
+        return replace(self, vms=vms, links=tuple(links))
+
+    def with_link(self, *ends: str, name: str | None = None, **settings: Any) -> Slice:
+        """This wish and one more link; `settings` as `link_wish` takes them.
+
+        An end may be only a VM's name: its first free interface is taken.
+        """
+        whole = tuple(self._whole_end(end) for end in ends)
+        link = link_wish(name or self._link_name(whole), whole, **settings)
+        return self.with_links([link])
+
+    def with_links(self, links: Iterable[LinkWish]) -> Slice:
+        """This wish and more links."""
+        return replace(self, links=(*self.links, *links))
+
+    def with_changed_link(
+        self,
+        name: str,
+        *,
+        up: bool | None = None,
+        sends: Mapping[str, Mapping[str, object]] | None = None,
+        **everywhere: object,
+    ) -> Slice:
+        """This wish with a link up or down, or with other impairments.
+
+        Those not named stay; ``delay=None`` takes one away.
+        """
+        old = self.link(name)
+        before = {end: impairment.texts() for end, impairment in old.impairments}
+        each = {
+            end: {**before.get(end, {}), **everywhere, **(sends or {}).get(end, {})}
+            for end in old.ends
+        }
+        unknown_ends = {end: dict(texts) for end, texts in (sends or {}).items() if end not in each}
+        new = link_wish(
+            name, old.ends, up=old.up if up is None else up, sends={**each, **unknown_ends}
+        )
+        return replace(self, links=tuple(new if link is old else link for link in self.links))
+
+    def without_link(self, name: str) -> Slice:
+        """This wish without a link."""
+        gone = self.link(name)
+        return replace(self, links=tuple(link for link in self.links if link is not gone))
+
+    def emptied(self) -> Slice:
+        """The wish that nothing of the slice be left."""
+        return Slice(self.name)
+
+    def resolved(self, read: Callable[[str], bytes]) -> Slice:
+        """This wish with the content of every file that names a source."""
+        vms = (
+            replace(
+                vm,
+                files=tuple(
+                    file
+                    if file.source is None
+                    else replace(file, source=None, data=read(file.source))
+                    for file in vm.files
+                ),
+            )
+            for vm in self.vms
+        )
+        return replace(self, vms=tuple(vms))
+
+    def advice(self) -> tuple[str, ...]:
+        """What is allowed and still looks like a slip: ends of a cable without a common network."""
+        vms = {vm.name: vm for vm in self.vms}
+        return tuple(_advise(link, vms) for link in self.links if _advise(link, vms))
+
+    def _whole_end(self, end: str) -> str:
+        if not isinstance(end, str) or ":" in end:
+            return end
+        vm = self[end]
+        taken = {end for link in self.links for end in link.ends}
+        whole = (f"{end}:{interface}" for interface in data_interfaces(vm.interfaces))
+        free = next((one for one in whole if one not in taken), None)
+        if free is None:
+            rule = f"all interfaces of {end} are in links (interfaces={vm.interfaces})"
+            refuse("end of a link", end, rule, "Give the VM more interfaces.")
+        return free
+
+    def _link_name(self, ends: tuple[str, ...]) -> str:
+        vms = [split_end(end)[0] for end in ends]
+        stem = "-".join(vms) if len(vms) == 2 and len("-".join(vms)) < 58 else "segment"
+        taken = {link.name for link in self.links}
+        names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, len(taken) + 2))
+        return next(name for name in names if name not in taken)
+
+    def _checked_vms(self) -> dict[str, VMWish]:
+        vms: dict[str, VMWish] = {}
+        for vm in self.vms:
+            if vm.name in vms:
+                rule = f"slice {self.name!r} has a VM of this name already"
+                repeated("name of a VM", vm.name, rule)
+            if len(self.name) + len(vm.name) > MOST_NAME_LENGTH:
+                rule = f"it and the slice's name {self.name!r} together: {MOST_NAME_LENGTH} at most"
+                refuse("name of a VM", vm.name, rule, "Choose a shorter name.")
+            vms[vm.name] = vm
+        return vms
+
+    def _check_links(self, vms: Mapping[str, VMWish]) -> None:
+        names: set[str] = set()
+        taken: dict[str, str] = {}
+        for link in self.links:
+            if link.name in names:
+                rule = f"slice {self.name!r} has a link of this name already"
+                repeated("name of a link", link.name, rule, "Give it another name=….")
+            names.add(link.name)
+            for end in link.ends:
+                thing = f"link {link.name!r}: end"
+                vm, interface = split_end(end, thing)
+                if vm not in vms:
+                    refuse(thing, end, unknown("VM", vm, vms, self.name), "Add the VM first.")
+                if interface not in data_interfaces(vms[vm].interfaces):
+                    refuse(thing, end, missing_interface(vms[vm], interface))
+                if end in taken:
+                    fix = "Take another interface, or remove that link."
+                    repeated(thing, end, f"the interface is in link {taken[end]!r} already", fix)
+                taken[end] = link.name
+
+    def _check_addresses(self, vms: Mapping[str, VMWish]) -> None:
+        for link in self.links:
+            seen: dict[str, str] = {}
+            for end, address in _addresses(link, vms):
+                host = host_of(address)
+                if host in seen:
+                    rule = f"{seen[host]} on the same link {link.name!r} has it too"
+                    repeated(f"address of {end}", address, rule, "Give one of them another.")
+                seen[host] = end
+
+
+def _addresses(link: LinkWish, vms: Mapping[str, VMWish]) -> Iterator[tuple[str, str]]:
+    for end in link.ends:
+        vm, interface = split_end(end)
+        for address in vms[vm].addresses_of(interface):
+            yield end, address
+
+
+def _advise(link: LinkWish, vms: Mapping[str, VMWish]) -> str:
+    found = dict(_addresses(link, vms))
+    if len(link.ends) != 2 or len(found) != 2:
+        return ""
+    if len({network_of(address) for _, address in _addresses(link, vms)}) == 1:
+        return ""
+    one, two = (f"{end} has {address}" for end, address in found.items())
+    return f"{one} and {two}: the ends of link {link.name!r} share no network"
+
+
+def unknown(kind: str, name: object, known: Iterable[str], slice_name: str) -> str:
+    """Why a name means nothing here, with the nearest that does."""
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "") or "none"
+    return f"slice {slice_name!r} has no {kind} {name!r} (it has {listed}){hint}"

@@ -1,0 +1,125 @@
+"""The text form of wishes: every wish survives it, and a slip is told with its place."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from slice_worlds import two_hosts_and_a_router, wishes
+
+from labkit import spec
+from labkit.errors import InvalidArgument, LabkitError
+from labkit.spec_schema import schema
+from labkit.wish import FileWish, Slice
+
+TEXT = """\
+name: net
+vms:
+  h1:
+    flavor: micro
+    interfaces: 1
+    addresses: {eth1: 10.0.1.2/24}
+    routes: [default via 10.0.1.1]
+  h2:
+    flavor: micro
+    interfaces: 1
+    addresses: {eth1: 10.0.2.2/24}
+    routes: [default via 10.0.2.1]
+  r:
+    flavor: micro
+    interfaces: 2
+    addresses: {eth1: 10.0.1.1/24, eth2: 10.0.2.1/24}
+    forwarding: true
+links:
+  h1-r:
+    ends: ['h1:eth1', 'r:eth1']
+  r-h2:
+    ends: ['r:eth2', 'h2:eth1']
+"""
+
+
+def test_the_canonical_text() -> None:
+    assert spec.to_yaml(two_hosts_and_a_router()) == TEXT
+    assert spec.from_yaml(TEXT) == two_hosts_and_a_router()
+
+
+@given(wishes())
+def test_a_wish_survives_yaml_json_and_dicts(wish: Slice) -> None:
+    assert spec.from_yaml(spec.to_yaml(wish)) == wish
+    assert spec.from_json(spec.to_json(wish)) == wish
+    assert spec.from_yaml(spec.to_json(wish)) == wish
+    jsonschema.validate(json.loads(spec.to_json(wish)), schema())
+
+
+@given(st.binary(max_size=40), st.text(max_size=40), st.integers(0, 0o7777))
+def test_every_content_of_a_file_survives(data: bytes, text: str, mode: int) -> None:
+    files = {"/a": FileWish("/a", data, mode=mode), "/b": text, "/c": FileWish("/c", source="c")}
+    if not text.isprintable() and any(0xD800 <= ord(character) < 0xE000 for character in text):
+        return
+    wish = Slice("s").with_vm("a", files=files)
+    assert spec.from_yaml(spec.to_yaml(wish)) == wish
+    assert spec.from_json(spec.to_json(wish)) == wish
+    jsonschema.validate(spec.to_dict(wish), schema())
+
+
+def test_links_may_be_a_list_and_nameless() -> None:
+    text = """
+    vms: {on: , no: {interfaces: 2}}
+    links:
+      - [on, no]
+      - {name: x, ends: [no:eth2, y:eth1], delay: 5ms, sends: {y:eth1: {loss: 1%}}}
+    """
+    wish = spec.from_yaml(text.replace("no: {", "y: , no: {"), name="s")
+    assert [link.name for link in wish.links] == ["on-no", "x"]
+    assert wish.links[0].ends == ("on:eth1", "no:eth1")
+    assert wish.links[1].impairments[1][1].texts() == {"delay": "5ms", "loss": "1%"}
+
+
+def test_anchors_serve_as_templates() -> None:
+    text = "vms:\n  a: &router {interfaces: 2, forwarding: true}\n  b: {<<: *router, interfaces: 3}"
+    wish = spec.from_yaml(text, name="s")
+    assert [(vm.interfaces, vm.forwarding) for vm in wish.vms] == [(2, True), (3, True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a", "a dict with the keys name, vms, links is needed"),
+        ("vms: [a]", "vms is ['a']: a dict by name is needed"),
+        ("vms: {a: {intrefaces: 2}}", "Did you mean 'interfaces'?"),
+        ("vms: {a: , a: }", "it is there twice (again in line 1)"),
+        ("vms: {1: }", "Write it in quotes"),
+        ("vms: {a: {interfaces: '2'}}", "a whole number"),
+        ("vms: {a: {files: {/x: {text: a, source: b}}}}", "exactly one of text, base64 and source"),
+        ("vms: {a: {files: {/x: {text: a, mode: 755}}}}", "octal digits in quotes"),
+        ("vms: {a: {files: {/x: {base64: '!'}}}}", "content of file '/x'"),
+        ("vms: {a: {files: {/x: [1]}}}", "a dict with the keys text, base64"),
+        ("links: {x: {ends: a}}", "a list such as [r1:eth1, r2:eth1] is needed"),
+        ("links: {x: {ends: [a:eth1, b:eth1], delya: 1ms}}", "Did you mean 'delay'?"),
+        ("links: [{delay: 1ms}]", "link 1: ends"),
+        ("vms: {a", "it is not YAML"),
+        ("name: [x]", "name of a slice"),
+    ],
+)
+def test_a_slip_is_told_with_its_place(text: str, words: str) -> None:
+    with pytest.raises(LabkitError) as caught:
+        spec.from_yaml(text, name="s")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", '{"name": "s", "name": "t"}'])
+def test_bad_json_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument):
+        spec.from_json(text)
+
+
+def test_the_schema_is_a_schema_and_refuses_what_the_reader_refuses() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.validate({"vms": {"a": None}, "links": [["a", "b"]]}, schema())
+    slips: tuple[object, ...] = ({"vms": []}, {"vms": {"a": {"x": 1}}}, {"links": [["a"]]})
+    for bad in (*slips, {"name": "-"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(bad, schema())

@@ -1,0 +1,53 @@
+"""The steward's zip file: the same bytes every time, for every Python from 3.8 on."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from labkit.remote import pack
+
+LOAD = "import sys; sys.path.insert(0, sys.argv[1]); import steward.__main__"
+
+
+def test_the_same_sources_give_the_same_bytes() -> None:
+    environment = {**os.environ, "TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "7"}
+    program = "from labkit.remote import pack; print(pack.steward_build())"
+    again = subprocess.run(
+        (sys.executable, "-c", program), env=environment, capture_output=True, check=True
+    )
+    assert again.stdout.decode().strip() == pack.steward_build()
+    assert pack.steward_build() == hashlib.sha256(pack.steward()).hexdigest()
+
+
+def test_it_is_plain_python_of_3_8_and_its_standard_library() -> None:
+    with zipfile.ZipFile(io.BytesIO(pack.steward())) as archive:
+        for name in archive.namelist():
+            tree = ast.parse(archive.read(name), feature_version=(3, 8))
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and node.level == 0:
+                    first = (node.module or "").split(".")[0]
+                    assert first in sys.stdlib_module_names or name == "__main__.py"
+                elif isinstance(node, ast.Import):
+                    assert all(one.name in sys.stdlib_module_names for one in node.names)
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.12", "3.13"])
+def test_other_pythons_can_load_it(version: str, tmp_path: Path) -> None:
+    python = shutil.which(f"python{version}")
+    found = python and subprocess.run((python, "-c", ""), capture_output=True).returncode == 0
+    if not python or not found:
+        pytest.skip(f"no python{version} on this machine")
+    path = tmp_path / "steward.pyz"
+    path.write_bytes(pack.steward())
+    loaded = subprocess.run((python, "-IS", "-c", LOAD, str(path)), capture_output=True)
+    assert (loaded.returncode, loaded.stderr) == (0, b"")
