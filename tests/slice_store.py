@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from slice_worlds import HOSTS
-
 from labkit.allocate import Allocation, Taken, allocate
 from labkit.store import Record, Store
 from labkit.wish import Slice
+from slice_worlds import HOSTS
 
 
 class Clock:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Self
 
 from labkit import steward
-from labkit.executor import LocalExecutor
 from labkit.links import Links
+from labkit.local import LocalExecutor
 from labkit.steward import Steward
 
 KEY = "00c0ffee"

@@ -17,7 +17,7 @@ from typing import Any
 import platformdirs
 
 from labkit import rules
-from labkit.events import ImageBuilt, ImageBuildStage, Listener, ignore
+from labkit.events import ImageBuildStage, ImageBuilt, Listener, ignore
 from labkit.micro import cpio, debs, layers
 from labkit.micro.fetch import PackageCache, exclusive, fetch, full_disk_is_said
 from labkit.micro.index import read_index

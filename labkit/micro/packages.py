@@ -14,9 +14,33 @@ LOCK_FORMAT = 1
 
 # What only maintainer scripts need: they never run, so it is never wanted in a guest.
 SKIP = frozenset(
-    "adduser cdebconf debconf debianutils dpkg gcc-12-base init-system-helpers initramfs-tools kmod "
-    "libdebconfclient0 libpam-modules libpam-modules-bin libpam-runtime linux-base login lsb-base "
-    "passwd perl perl-base sensible-utils systemd systemd-sysv sysvinit-utils tar ucf".split()
+    [
+        "adduser",
+        "cdebconf",
+        "debconf",
+        "debianutils",
+        "dpkg",
+        "gcc-12-base",
+        "init-system-helpers",
+        "initramfs-tools",
+        "kmod",
+        "libdebconfclient0",
+        "libpam-modules",
+        "libpam-modules-bin",
+        "libpam-runtime",
+        "linux-base",
+        "login",
+        "lsb-base",
+        "passwd",
+        "perl",
+        "perl-base",
+        "sensible-utils",
+        "systemd",
+        "systemd-sysv",
+        "sysvinit-utils",
+        "tar",
+        "ucf",
+    ]
 )
 
 _FIELD = re.compile(r"^(Package|Version|Filename|SHA256|Size|Depends|Pre-Depends): (.*)$", re.M)

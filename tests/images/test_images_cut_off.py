@@ -12,7 +12,7 @@ import pytest
 from disk_images import HOST, MIB, Worker, make_base, needs_qemu_img, sha256
 from labkit import events
 from labkit.errors import ConnectionLost, OverlayExists
-from labkit.executor import DEFAULT_TIMEOUT, Executor, ManagerFiles, Result, Stream
+from labkit.executor import Connection, DEFAULT_TIMEOUT, Executor, ManagerFiles, Result, Stream
 from labkit.images.library import ImageLibrary
 from labkit.images.manager import OverlayRequest, QCOWManager
 
@@ -82,6 +82,9 @@ class CutExecutor:
         for _ in self.cut.step():
             result = self.executor.run(host, argv, stdin=stdin, timeout=timeout)
         return result
+
+    def connect(self, host: str, path: str) -> Connection:
+        return self.executor.connect(host, path)
 
     def open(self, host: str, argv: Sequence[str]) -> Stream:
         stream = self.executor.open(host, argv)

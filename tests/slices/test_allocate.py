@@ -8,13 +8,13 @@ from collections.abc import Hashable, Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slice_worlds import HOSTS, SLICE_UUID, allocated, two_hosts_and_a_router, wishes
 
 from labkit.allocate import Allocation, Taken, allocate, empty, vlan_pools
 from labkit.errors import NoRoom
 from labkit.model import INTERNET_VLAN
 from labkit.room import OVERHEAD_MB, Host
 from labkit.wish import Slice, VMWish
+from slice_worlds import HOSTS, SLICE_UUID, allocated, two_hosts_and_a_router, wishes
 
 
 def other_slices(allocations: Iterable[Allocation]) -> Taken:

@@ -6,10 +6,10 @@ import re
 from xml.etree import ElementTree
 
 from hypothesis import given
-from slice_worlds import two_hosts_and_a_router, wishes
 
 from labkit.picture import topology_svg, topology_text
 from labkit.wish import Slice
+from slice_worlds import two_hosts_and_a_router, wishes
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slice_worlds import allocated, observed_from_dict
 
 from labkit import spec
 from labkit.plan import plan
 from labkit.plan.steps import ConfigureGuest, StopMachine
 from labkit.plan_frame import PLAN_COLUMNS, plan_frame
 from labkit.promise import promise
+from slice_worlds import allocated, observed_from_dict
 
 FOLDER = Path(__file__).parent.parent / "golden" / "plan"
 CASES = sorted(FOLDER.glob("*.json"))

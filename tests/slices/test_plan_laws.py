@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from slice_worlds import allocated, deployed, promised, two_hosts_and_a_router, wishes, worlds
 
 from labkit.allocate import Allocation
 from labkit.observed import Observed
@@ -22,6 +21,7 @@ from labkit.plan.steps import (
 )
 from labkit.promise import Promise, promise
 from labkit.wish import Slice
+from slice_worlds import allocated, deployed, promised, two_hosts_and_a_router, wishes, worlds
 
 
 @st.composite

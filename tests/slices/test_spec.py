@@ -8,12 +8,12 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slice_worlds import two_hosts_and_a_router, wishes
 
 from labkit import spec
 from labkit.errors import InvalidArgument, LabkitError
 from labkit.spec_schema import schema
 from labkit.wish import FileWish, Slice
+from slice_worlds import two_hosts_and_a_router, wishes
 
 TEXT = """\
 name: net

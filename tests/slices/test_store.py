@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from slice_store import Clock, decide, wished
-from slice_worlds import two_hosts_and_a_router, wishes
 
 from labkit.allocate import Allocation, Taken
 from labkit.errors import (
@@ -28,6 +26,8 @@ from labkit.store import Record, Store
 from labkit.store.lease import SILENCE_SECONDS
 from labkit.store.process import Process
 from labkit.wish import Slice
+from slice_store import Clock, decide, wished
+from slice_worlds import two_hosts_and_a_router, wishes
 
 
 @pytest.fixture

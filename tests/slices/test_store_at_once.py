@@ -13,14 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from slice_store import Clock, wished
-from slice_worlds import two_hosts_and_a_router
 
 from labkit.errors import (
     StoreBusy,
 )
 from labkit.store import Store
 from labkit.store.database import Database
+from slice_store import Clock, wished
+from slice_worlds import two_hosts_and_a_router
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from slice_store import Clock, wished
-from slice_worlds import two_hosts_and_a_router
 
 from labkit.errors import (
     DuplicateError,
@@ -22,6 +20,8 @@ from labkit.errors import (
 )
 from labkit.store import Store, default_path
 from labkit.store.schema import VERSION
+from slice_store import Clock, wished
+from slice_worlds import two_hosts_and_a_router
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slice_worlds import allocated, two_hosts_and_a_router
 
 from labkit import units
 from labkit.errors import DuplicateError, InvalidArgument, LabkitError, UnknownFlavor
@@ -15,6 +14,7 @@ from labkit.flavors import SIZES
 from labkit.model import Flavor
 from labkit.promise import promise
 from labkit.wish import FileWish, Impairment, LinkWish, Route, Slice, VMWish
+from slice_worlds import allocated, two_hosts_and_a_router
 
 TWO = Slice("s").with_vm("a", interfaces=2).with_vm("b", interfaces=2)
 

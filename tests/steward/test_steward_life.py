@@ -12,7 +12,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from steward_host import KEY, StewardHost, frame, is_running, wait_until
 
 from labkit import remote, steward
 from labkit.errors import (
@@ -23,8 +22,9 @@ from labkit.errors import (
     StewardOutdated,
     StewardProblem,
 )
-from labkit.executor import LocalExecutor
+from labkit.local import LocalExecutor
 from labkit.remote import pack
+from steward_host import KEY, StewardHost, frame, is_running, wait_until
 
 
 def test_it_is_started_once_and_found_again(host: StewardHost) -> None:
