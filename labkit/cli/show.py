@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -39,11 +38,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 def error(problem: LabkitError, *, to: Console = err) -> None:
     """An error as three short paragraphs: what, why, what to do."""
-    to.print(f"[bold red]Error:[/bold red] {escape(problem.what)}")
+    lines = [f"[bold red]Error:[/bold red] {escape(problem.what)}"]
     if problem.why:
-        to.print(Padding(f"[bold]why[/bold]  {escape(problem.why)}", (0, 0, 0, 2)))
+        lines.append(f"  [bold]why[/bold]  {escape(problem.why)}")
     if problem.fix:
-        to.print(Padding(f"[bold]do[/bold]   {escape(problem.fix)}", (0, 0, 0, 2)))
+        lines.append(f"  [bold]do[/bold]   {escape(problem.fix)}")
+    to.print("\n".join(lines), soft_wrap=True)  # unbroken, so that a command can be copied
 
 
 def size(count: int | float | None) -> str:
