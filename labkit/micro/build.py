@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class MicroImage:
     kernel_sha256: str
     initrd_sha256: str
     key: str
-    packages: tuple[Package, ...]
+    packages: tuple[Package, ...] = field(repr=False)
 
     @property
     def size(self) -> int:
@@ -182,9 +182,7 @@ def _load(home: Path, name: str, lock: Lock) -> MicroImage | None:
     )
 
 
-def _build(
-    home: Path, name: str, lock: Lock, shelf: _Packages, on_event: Listener
-) -> MicroImage:
+def _build(home: Path, name: str, lock: Lock, shelf: _Packages, on_event: Listener) -> MicroImage:
     on_event(ImageBuildStage("localhost", name, "unpack"))
     contents = layers.assemble(
         lock.packages, lambda package: shelf.unpack(lock.packages[package]), lock.whole
