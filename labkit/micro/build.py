@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class MicroImage:
     kernel_sha256: str
     initrd_sha256: str
     key: str
-    packages: tuple[Package, ...]
+    packages: tuple[Package, ...] = field(repr=False)
 
     @property
     def size(self) -> int:

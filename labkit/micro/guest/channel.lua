@@ -27,19 +27,16 @@ end
 -- Whether bytes wait for the host to read: whoever produces more should pause.
 function Port:is_congested() return self.first <= self.last end
 
--- Look whether the host is on the line; answers true when it has just come, false when it has left.
+-- Whether the host is on the line.
 function Port:look()
   probe[0].fd, probe[0].events, probe[0].revents = self.fd, S.POLLIN, 0
   C.poll(probe, 1, 0)
-  local host = bit.band(probe[0].revents, S.POLLHUP) == 0
-  if host == self.host then return nil end
-  self.host = host
-  self:reset()
-  return host
+  return bit.band(probe[0].revents, S.POLLHUP) == 0
 end
 
-function Port:reset()
-  self.have, self.lost = 0, false
+-- The host has come or left: what was half sent or half read is void.
+function Port:set_host(host)
+  self.host, self.have, self.lost = host, 0, false
   self.queue, self.first, self.last = {}, 1, 0
 end
 
@@ -107,15 +104,16 @@ function Port:flush()
 end
 
 -- Read what is there and hand each whole frame to handle(verb, token, pointer, length).
--- Answers false when the host has left.
 function Port:receive(handle)
-  local count = tonumber(C.read(self.fd, self.input + self.have, 2 * FRAME - self.have))
-  if count == 0 then return false end
-  if count < 0 then return true end
-  self.have = self.have + count
+  while self.have < FRAME do -- the kernel gives a page at a time
+    local count = tonumber(C.read(self.fd, self.input + self.have, 2 * FRAME - self.have))
+    if count <= 0 then break end
+    self.have = self.have + count
+  end
   local at = 0
   while true do
-    local next_at = self.lost and self:find_hello(at) or self:take(at, handle)
+    local next_at
+    if self.lost then next_at = self:find_hello(at) else next_at = self:take(at, handle) end
     if not next_at then break end
     at = next_at
   end
@@ -125,7 +123,6 @@ function Port:receive(handle)
     self.have = self.have - at
     C.memmove(self.input, self.input + at, self.have)
   end
-  return true
 end
 
 -- Handle the frame at a place; answers where the next one begins, or nil when more must come.

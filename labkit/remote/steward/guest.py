@@ -43,6 +43,7 @@ class Guest:
             for number in range(LANES)
         ]
         self._number = 0
+        self._session = os.urandom(4).hex()  # an earlier steward's tokens are not used again
         self._open: dict[str, Work] = {}
         self._queue: deque[Work] = deque()
         self._waiting: list[Callable[[], None]] = []
@@ -141,7 +142,7 @@ class Guest:
 
     def _token(self, lane: Lane) -> str:
         self._number += 1
-        return "%s-%d" % (lane.agent, self._number)
+        return "%s-%s%d" % (lane.agent, self._session, self._number)
 
     def _frame(self, lane: Lane, verb: str, token: str, payload: memoryview) -> None:
         self._heard = self._loop.now()

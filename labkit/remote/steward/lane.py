@@ -7,6 +7,7 @@ nothing is a frame until the next ``hello``, which follows a NUL byte.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import time
@@ -26,7 +27,7 @@ READ_SIZE = 1 << 18
 HEADER = re.compile(rb"LK ([a-z]+) ([a-zA-Z0-9-]+) ([0-9]{1,6})\Z")
 HEADER_LIMIT = 120
 HELLO = b"\0LK hello "
-FILLER = bytes(PAYLOAD + 2 * HEADER_LIMIT)  # completes any frame that was cut off
+FILLER = bytes(PAYLOAD + 256)  # completes any frame that was cut off
 GREET_AGAIN = 1.0  # seconds; what is sent before the guest opens its port may be lost
 
 
@@ -64,6 +65,7 @@ class Lane:
         self._in = bytearray()
         self._lost = False
         self._out: deque[memoryview] = deque()
+        self._session = os.urandom(8).hex()  # no answer to an earlier steward is taken for ours
         self._greetings = 0
         self._answered = 0  # greetings up to here are of an earlier meeting
 
@@ -110,9 +112,8 @@ class Lane:
     def _greet(self) -> None:
         self._greetings += 1
         self._out.append(memoryview(b"\0"))
-        self.send(
-            "hello", "host-%d" % self._greetings, pack_fields([("time", "%.6f" % time.time())])
-        )
+        token = "%s%d" % (self._session, self._greetings)
+        self.send("hello", token, pack_fields([("time", "%.6f" % time.time())]))
 
     def _greet_again(self) -> None:
         if self._socket is not None and not self.agent:
@@ -197,7 +198,7 @@ class Lane:
                 self._on_frame(self, verb, token, payload)
             return
         fields = unpack_fields(payload)
-        if token == "-":  # it has just found us
+        if token == "-" and self.agent != fields.get("agent", ""):  # it has just found us
             self.agent = ""
             self._answered = self._greetings
             self._greet()
@@ -207,8 +208,9 @@ class Lane:
 
     def _is_answer(self, token: str) -> bool:
         """On a slow host the answer to a greeting may come after later ones were sent."""
-        host, _, number = token.partition("-")
-        return host == "host" and number.isdigit() and int(number) > self._answered
+        number = token[len(self._session) :]
+        known = token.startswith(self._session) and number.isdigit()
+        return known and int(number) > self._answered
 
 
 def _skipped(data: bytes, at: int) -> int:

@@ -3,7 +3,8 @@
 ``link-set {link, ports: [[INDEX, NIC]...], up, seed, impair: {"INDEX:NIC": {"out": {...},
 "in": {...}}}}`` makes a link or changes a living one: what is left out stays as it is, what is
 given replaces what was. ``out`` impairs what a machine sends, ``in`` what it is sent. A port is
-the NIC number NIC of machine INDEX, whose socket is ``RUN/mINDEX/nNIC``.
+the NIC number NIC of machine INDEX, whose socket is ``RUN/mINDEX/nNIC``; number 256 is its
+user networking (``RUN/mINDEX/g0``), behind the filter of `egress`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 
 from .capture import Captures
+from .egress import GATEWAY_NIC, GATEWAY_SOCKET, GatewayPort
 from .impair import Line, checked
 from .port import Port
 from .request import Problem
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 MAX_LINKS = 4096
 MAX_PORTS = 256
 MAX_INDEX = 65535
-MAX_NIC = 255
+MAX_NIC = GATEWAY_NIC
 SHORTEST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for sockets of QEMU
 SIDES = ("out", "in")
 
@@ -118,8 +120,10 @@ class Links:
 
     def _add(self, link: Link, key: tuple[int, int]) -> None:
         index, nic = key
-        path = os.path.join(self._steward.machine_folder(index), "n%d" % nic)
-        port = Port(self._steward.loop, index, nic, path)
+        out = nic == GATEWAY_NIC
+        name = GATEWAY_SOCKET if out else "n%d" % nic
+        path = os.path.join(self._steward.machine_folder(index), name)
+        port = (GatewayPort if out else Port)(self._steward.loop, index, nic, path)
         port.lost = self._lost
         self._taken[key] = link.name
         link.add(port)

@@ -63,7 +63,7 @@ class Machine:
     def _meet(self, deadline: float, done: Callable[[str, Facts], None]) -> None:
         if self.process.status is not None:
             self._ended("it ended while it started")
-            done("qemu-died", {"status": self.process.status, "log": self.process.log_tail()})
+            done("qemu-died", self._last_words())
             return
         try:
             monitor = Monitor(self._steward.loop, self._path("qmp"), self._event, self._gone)
@@ -78,7 +78,9 @@ class Machine:
 
         def known(answer: Facts) -> None:
             uuid = answer.get("return", {}).get("UUID")
-            if uuid != self.uuid:
+            if "error" in answer:
+                self.when_dead(lambda: done("qemu-died", self._last_words()))
+            elif uuid != self.uuid:
                 monitor.close()
                 self._ended("another QEMU answers in its place")
                 done("not-ours", {"uuid": uuid, "wanted": self.uuid})
@@ -95,7 +97,7 @@ class Machine:
             self.guest.connect()
         except OSError as error:
             if self.monitor is None:  # it died meanwhile, and that was told
-                done("qemu-died", {"status": self.process.status, "log": self.process.log_tail()})
+                done("qemu-died", self._last_words())
             else:
                 done("qemu-silent", {"pid": self.process.pid, "reason": error.strerror})
             return
@@ -106,6 +108,9 @@ class Machine:
             self.monitor.execute("cont", {}, lambda _answer: None)
         self._watch_log()
         done("", {"pid": self.process.pid})
+
+    def _last_words(self) -> Facts:
+        return {"status": self.process.status, "log": self.process.log_tail()}
 
     # what happens to it
 
