@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import ConnectionLost
-from labkit.executor import LocalExecutor
+from labkit.local import LocalExecutor
 from labkit.machines import Machine, Machines
 from labkit.micro import KERNEL_ARGUMENTS, build_micro
 from labkit.programs import qemu

@@ -12,7 +12,7 @@ import pytest
 from disk_images import HOST, MIB, Worker, make_base, needs_qemu_img, sha256
 from labkit import events
 from labkit.errors import ConnectionLost, OverlayExists
-from labkit.executor import Connection, DEFAULT_TIMEOUT, Executor, ManagerFiles, Result, Stream
+from labkit.executor import DEFAULT_TIMEOUT, Connection, Executor, ManagerFiles, Result, Stream
 from labkit.images.library import ImageLibrary
 from labkit.images.manager import OverlayRequest, QCOWManager
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from machines_lab import HAS_QEMU, MachinesLab, machines_lab
 
 from labkit.guest import Guest
 from labkit.programs import qemu
 from labkit.remote.steward.egress import GATEWAY_NIC
+from machines_lab import HAS_QEMU, MachinesLab, machines_lab
 
 pytestmark = [
     pytest.mark.vm,

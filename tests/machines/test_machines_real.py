@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from machines_lab import HAS_QEMU, READY, MachinesLab, machines_lab, micro_kernel
 
 from labkit.errors import (
     CommandFailed,
@@ -35,6 +34,7 @@ from labkit.errors import (
 from labkit.guest import Guest
 from labkit.machines import Machine, Machines
 from labkit.programs import qemu
+from machines_lab import HAS_QEMU, READY, MachinesLab, machines_lab, micro_kernel
 
 pytestmark = [
     pytest.mark.vm,

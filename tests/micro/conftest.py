@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from micro_guest import QEMU, Machine
 
 from labkit.errors import MirrorMissing, MirrorUnreachable
 from labkit.micro import MicroImage, build_micro
+from micro_guest import QEMU, Machine
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from micro_guest import Lane, Machine, wait_for
 
 from labkit.micro import MicroImage, build_micro
+from micro_guest import Lane, Machine, wait_for
 
 pytestmark = pytest.mark.vm
 
@@ -79,7 +79,9 @@ def test_a_running_machine_is_changed(image: MicroImage) -> None:
     with Machine(image, setup=setup, extra=nics(*macs)) as machine:
         lane = machine.lane()
         token = lane.start("run", arg=["labkit-setup"], stdin=1)
-        swapped = f"hostname new\nnic eth0 {macs[1]}\nnic eth1 {macs[0]}\naddress eth0 10.0.2.2/24\n"
+        swapped = (
+            f"hostname new\nnic eth0 {macs[1]}\nnic eth1 {macs[0]}\naddress eth0 10.0.2.2/24\n"
+        )
         lane.feed(token, swapped.encode())
         lane.send("eof", token)
         assert lane.answer(token).status == "0"
