@@ -8,9 +8,9 @@ PYTEST := $(BIN)/pytest $(if $(CI),--fail-on-skip)
 # JupyterLab refuses to run as root unless told.
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 LAB_ARGS ?=
-QUICK := not ssh and not browser and not slow
+QUICK := not ssh and not browser and not slow and not vm
 
-.PHONY: help demo lab test test-all check units notebooks notebooks-save test-ssh test-browser test-slow docs benchmarks format clean
+.PHONY: help demo lab test test-all check units notebooks notebooks-save test-ssh test-vm test-browser test-slow docs benchmarks format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -47,13 +47,17 @@ test-ssh: $(VENV)/.dev ## Tests with a real OpenSSH server on loopback
 	@.ci/setup apt "tests over SSH" qemu-img=qemu-utils sshd=openssh-server ssh=openssh-client
 	$(PYTEST) -q -n 2 -m ssh
 
+test-vm: $(VENV)/.dev ## Tests that boot real machines (minutes; the image is built from Debian packages)
+	@.ci/setup apt "real machines" qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86
+	$(PYTEST) -q -m vm --timeout 180
+
 test-browser: $(VENV)/.dev ## Tests with a real JupyterLab in a real browser
 	@.ci/setup apt "tests in a browser" chromium=chromium
 	$(PYTEST) -q -m browser
 
 test-slow: $(VENV)/.dev ## Tests that take long, such as a fresh installation
 	@.ci/setup apt "tests of the Binder image" qemu-img=qemu-utils
-	$(PYTEST) -q -m "slow and not ssh and not browser"
+	$(PYTEST) -q -m "slow and not ssh and not browser and not vm"
 
 docs: $(VENV)/.dev ## Write the API reference to build/docs
 	$(BIN)/pdoc -o build/docs labkit labkit_widgets

@@ -1,4 +1,4 @@
-"""A small client of the guest channel and a bare QEMU, for the tests and measurements of the image."""
+"""A small client of the guest channel and a bare QEMU, for tests of the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Building the micro image: packages of the lock in, kernel and initramfs out, kept by their inputs."""
+"""Building the micro image: packages of the lock in, kernel and initramfs out, kept by inputs."""
 
 from __future__ import annotations
 
