@@ -1,4 +1,4 @@
-"""Building the micro image: packages of the lock in, kernel and initramfs out, kept by their inputs."""
+"""Building the micro image: locked packages in, kernel and initramfs out, kept by their inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import platformdirs
 
 from labkit import rules
-from labkit.events import ImageBuilt, ImageBuildStage, Listener, ignore
+from labkit.events import ImageBuildStage, ImageBuilt, Listener, ignore
 from labkit.micro import cpio, debs, layers
 from labkit.micro.fetch import PackageCache, exclusive, fetch, full_disk_is_said
 from labkit.micro.index import read_index
@@ -27,6 +27,7 @@ from labkit.micro.tree import Tree
 
 BUILDER = 1  # counts changes of the builder that change what it makes of the same inputs
 LOCK_FILE = "micro.lock.json"
+_KERNEL_MEMORY = 46  # MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,16 @@ class MicroImage:
     def size(self) -> int:
         """Bytes of both files."""
         return self.kernel.stat().st_size + self.initrd.stat().st_size
+
+    @property
+    def memory_mib(self) -> int:
+        """The least memory a machine boots it with, in steps of 16 MiB (measured, not derived).
+
+        While it is unpacked it is there twice, and its file system may take half of the rest;
+        below this the guest hangs without a word.
+        """
+        packed = -(-self.initrd.stat().st_size // 2**20)
+        return -(-(3 * packed + _KERNEL_MEMORY) // 16) * 16
 
 
 def build_micro(

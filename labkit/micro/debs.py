@@ -9,13 +9,18 @@ import posixpath
 import stat
 import tarfile
 import zlib
+from collections.abc import Callable
 
 from labkit.errors import PackageInvalid
 from labkit.micro.tree import Node, Tree
 
 _MAGIC = b"!<arch>\n"
 _HEADER = 60
-_UNPACK = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}
+_UNPACK: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.decompress,
+    ".xz": lzma.decompress,
+}
 
 
 def files(deb: bytes, name: str) -> Tree:

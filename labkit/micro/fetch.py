@@ -62,7 +62,7 @@ class PackageCache:
                 raise PackageInvalid(
                     f"the mirror's file of {package.name} is not the one in the lock",
                     why="its sha256 is another one",
-                    fix="Try another mirror; if they all differ: labkit image build micro --refresh",
+                    fix="Try another mirror, or: labkit image build micro --refresh",
                     package=package.name,
                     url=url,
                 )
@@ -130,7 +130,7 @@ def _unreachable(url: str, why: str, cause: Exception | None = None) -> NoReturn
     raise MirrorUnreachable(
         f"cannot get {url}",
         why=why,
-        fix="Look at the network and at the mirror's address, then try again: it goes on from here.",
+        fix="Look at the network and the mirror's address, then try again: it goes on from here.",
         url=url,
     ) from cause
 

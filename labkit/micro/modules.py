@@ -1,4 +1,4 @@
-"""The kernel's modules: which ones the image has, in which order they load, without their signatures."""
+"""The kernel's modules: which ones the image has, and in which order they are loaded."""
 
 from __future__ import annotations
 

@@ -113,7 +113,9 @@ def test_a_command_is_ended_over_another_port(machine: Machine) -> None:
 
 def test_a_signal_does_not_end_a_command(machine: Machine) -> None:
     lane = machine.lane()
-    token = lane.start("run", shell="trap 'echo caught; exit 4' USR1; echo set; while :; do sleep 0.1; done")
+    token = lane.start(
+        "run", shell="trap 'echo caught; exit 4' USR1; echo set; while :; do sleep 0.1; done"
+    )
     while lane.next(token) != ("out", b"set\n"):
         pass
     machine.lane(1).call("signal", request=token, signal=10)
@@ -123,7 +125,9 @@ def test_a_signal_does_not_end_a_command(machine: Machine) -> None:
 
 def test_commands_run_side_by_side_and_keep_their_output(machine: Machine) -> None:
     lane = machine.lane()
-    tokens = [lane.start("run", shell=f"sleep 0.{9 - n}; echo {n}; echo e{n} >&2") for n in range(9)]
+    tokens = [
+        lane.start("run", shell=f"sleep 0.{9 - n}; echo {n}; echo e{n} >&2") for n in range(9)
+    ]
     for number, token in reversed(list(enumerate(tokens))):
         answer = lane.answer(token)
         assert (answer.out, answer.err) == (f"{number}\n".encode(), f"e{number}\n".encode())
