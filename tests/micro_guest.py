@@ -1,4 +1,4 @@
-"""A small client of the guest channel and a bare QEMU, for tests of the image."""
+"""A small client of the guest channel and a bare QEMU, for tests of the micro image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -65,7 +65,11 @@ class Lane:
         self._session = secrets.token_hex(4)
         self.agent = ""
         self.socket = _connect(path, timeout)
-        self.hello = self.greet(timeout)
+        try:
+            self.hello = self.greet(timeout)
+        except BaseException:
+            self.socket.close()
+            raise
 
     def greet(self, timeout: float = 60) -> dict[str, str]:
         """Say hello; what comes before its answer is of an earlier host."""
@@ -207,6 +211,7 @@ class Machine:
         assert QEMU is not None
         self.folder = Path(tempfile.mkdtemp(prefix="lkvm"))
         self.console = self.folder / "console"
+        self.console.touch()
         self._lanes: dict[int, Lane] = {}
         argv = [QEMU, "-machine", "q35,sata=off,smbus=off,hpet=off", "-m", "128"]
         argv += ["-accel", "tcg,thread=multi,tb-size=32", "-cpu", "qemu64,+rdrand", "-nodefaults"]
@@ -268,10 +273,9 @@ class Machine:
         self.close()
 
 
-def wait_for(machine: Machine, text: str, timeout: float = 30) -> Iterator[None]:
-    """Pass when the console has said a text."""
+def wait_for(machine: Machine, text: str, timeout: float = 30) -> None:
+    """Return when the console has said a text."""
     end = time.monotonic() + timeout
     while text not in machine.said():
         assert time.monotonic() < end, machine.said()
         select.select([], [], [], 0.05)
-    yield

@@ -1,4 +1,4 @@
-"""The micro image: a small real Linux for lab machines, and how to start it."""
+"""The micro image: a small real Linux for lab machines, and how a machine is started from it."""
 
 from __future__ import annotations
 

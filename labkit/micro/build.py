@@ -1,4 +1,4 @@
-"""Building the micro image: packages of the lock in, kernel and initramfs out, kept by inputs."""
+"""Building the micro image: locked packages in, kernel and initramfs out, kept by their inputs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from labkit.micro.tree import Tree
 
 BUILDER = 1  # counts changes of the builder that change what it makes of the same inputs
 LOCK_FILE = "micro.lock.json"
+_KERNEL_MEMORY = 46  # MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,16 @@ class MicroImage:
     def size(self) -> int:
         """Bytes of both files."""
         return self.kernel.stat().st_size + self.initrd.stat().st_size
+
+    @property
+    def memory_mib(self) -> int:
+        """The least memory a machine boots it with, in steps of 16 MiB (measured, not derived).
+
+        While it is unpacked it is there twice, and its file system may take half of the rest;
+        below this the guest hangs without a word.
+        """
+        packed = -(-self.initrd.stat().st_size // 2**20)
+        return -(-(3 * packed + _KERNEL_MEMORY) // 16) * 16
 
 
 def build_micro(

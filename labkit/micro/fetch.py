@@ -62,7 +62,7 @@ class PackageCache:
                 raise PackageInvalid(
                     f"the mirror's file of {package.name} is not the one in the lock",
                     why="its sha256 is another one",
-                    fix="Try another mirror; if they all differ, make a new lock with refresh_lock().",
+                    fix="Try another mirror, or: labkit image build micro --refresh",
                     package=package.name,
                     url=url,
                 )

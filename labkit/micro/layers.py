@@ -59,7 +59,9 @@ _MERGED = (
 GUEST = {
     "agent": "/usr/lib/labkit/agent",
     "channel.lua": "/usr/lib/labkit/channel.lua",
+    "commands.lua": "/usr/lib/labkit/commands.lua",
     "dhcp": "/usr/lib/labkit/dhcp",
+    "files.lua": "/usr/lib/labkit/files.lua",
     "init": "/init",
     "inittab": "/etc/inittab",
     "labkit-setup": "/usr/bin/labkit-setup",
@@ -108,9 +110,9 @@ class _Shelf:
                 continue
             for path, node in sorted(self.files(name).items()):
                 library = posixpath.basename(path)
-                if ".so" in library and path.startswith("/usr/lib"):
-                    if node.is_file or (node.is_link and library not in found):
-                        found[library] = (name, path)
+                is_better = node.is_file or (node.is_link and library not in found)
+                if ".so" in library and path.startswith("/usr/lib") and is_better:
+                    found[library] = (name, path)
         return found
 
 
@@ -229,7 +231,8 @@ def _with_libraries(chosen: Tree, shelf: _Shelf) -> tuple[Tree, set[str]]:
         node = _follow(library, available, shelf)
         used.add(package)
         place = "/usr/lib64" if library.startswith("ld-linux") else posixpath.dirname(path)
-        found[f"{place}/{library}"] = program(node.data)
+        if f"{place}/{library}" not in chosen:  # a whole package has it, and what it links to
+            found[f"{place}/{library}"] = program(node.data)
         todo.extend(elf.needed(node.data))
     return found, used
 

@@ -1,4 +1,4 @@
-"""The kernel's modules: which ones the image has, and in which order they load."""
+"""The kernel's modules: which ones the image has, and in which order they are loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Debian packages by name: a mirror's index, what a package needs, and the lock of versions."""
+"""Debian packages by name: the index of a mirror, what a package needs, the lock of versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOCK_FORMAT = 1
 
 # What only maintainer scripts need: they never run, so it is never wanted in a guest.
 SKIP = frozenset(
-    [
+    {
         "adduser",
         "cdebconf",
         "debconf",
@@ -40,7 +40,7 @@ SKIP = frozenset(
         "sysvinit-utils",
         "tar",
         "ucf",
-    ]
+    }
 )
 
 _FIELD = re.compile(r"^(Package|Version|Filename|SHA256|Size|Depends|Pre-Depends): (.*)$", re.M)
@@ -67,7 +67,7 @@ class Package:
 
 
 def version_key(version: str) -> tuple[object, ...]:
-    """Sorts versions as Debian does: ``1.0~rc1`` before ``1.0`` before ``1.0-1``."""
+    """Sorts versions as Debian does: ``1.0~rc1``, ``1.0``, ``1.0-1``, ``1.0a``, ``1:0.1``."""
     epoch, _, rest = version.partition(":") if ":" in version else ("0", "", version)
     upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "")
     return (int(epoch or 0), _part_key(upstream), _part_key(revision))

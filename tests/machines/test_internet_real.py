@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 
 import pytest
 
@@ -25,6 +25,8 @@ SETUP = f"hostname r1\nnic eth0 {MAC}\naddress eth0 10.60.7.137/24\nroute defaul
 class Page(BaseHTTPRequestHandler):
     """A service on the host's loopback, such as a notebook server."""
 
+    timeout = 5
+
     def do_GET(self) -> None:
         self.server.asked = True  # type: ignore[attr-defined]
         self.send_response(200)
@@ -36,7 +38,7 @@ class Page(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service() -> Iterator[HTTPServer]:
-    with HTTPServer(("", 0), Page) as server:
+    with ThreadingHTTPServer(("", 0), Page) as server:
         server.asked = False  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
