@@ -21,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from labkit.executor import LocalExecutor
+from labkit.local import LocalExecutor
 from labkit.machines import Machine, Machines
 from labkit.micro import KERNEL_ARGUMENTS, build_micro
 from labkit.programs import qemu

@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from machines_lab import HAS_QEMU, HOST, micro_kernel
 
 from labkit.acceleration import CACHE, find_acceleration
 from labkit.errors import ProgramMissing
-from labkit.executor import LocalExecutor
+from labkit.local import LocalExecutor
+from machines_lab import HAS_QEMU, HOST, micro_kernel
 
 needs_qemu = pytest.mark.skipif(not HAS_QEMU, reason="qemu-system-x86_64 is not installed")
 
