@@ -6,12 +6,12 @@ import statistics
 import time
 
 import pytest
-from steward_host import NIC, StewardHost, address, frame, wait_until
 
 from labkit.errors import InvalidArgument, LinkError, NotSeen
 from labkit.links import LINKS_COLUMNS, Links
 from labkit.packets import pcap_frame
 from labkit.wish.links import Impairment
+from steward_host import NIC, StewardHost, address, frame, wait_until
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from steward_host import frame
 
 from labkit.remote.steward.loop import Loop
 from labkit.remote.steward.port import MAX_FRAME, MAX_QUEUE, Port
 from labkit.remote.steward.switch import MAX_ADDRESSES, Link
+from steward_host import frame
 
 
 class Bench:

@@ -10,10 +10,10 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from steward_host import StewardHost, frame, steward_host, wait_until
 
 from labkit.errors import CommandTimeout, StewardProblem
 from labkit.steward import Steward
+from steward_host import StewardHost, frame, steward_host, wait_until
 
 
 def packed(facts: object, data: bytes = b"") -> bytes:
