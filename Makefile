@@ -63,7 +63,7 @@ docs: $(VENV)/.dev ## Write the API reference to build/docs
 	$(BIN)/pdoc -o build/docs labkit labkit_widgets
 
 benchmarks: $(VENV)/.dev ## Measure against named rivals; prints ratios (minutes)
-	@.ci/setup apt "benchmarks" qemu-img=qemu-utils sshd=openssh-server ssh=openssh-client zstd=zstd
+	@.ci/setup apt "benchmarks" qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86 sshd=openssh-server ssh=openssh-client zstd=zstd
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file $(if $(ROUNDS),--rounds $(ROUNDS)) || exit 1; done
 
 format: $(VENV)/.dev ## Format the code
