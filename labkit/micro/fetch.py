@@ -124,6 +124,8 @@ def _chunks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
             yield chunk
     except (http.client.HTTPException, OSError) as error:
         _unreachable(url, f"the connection broke: {error}", error)
+    if response.length:  # reading in parts, an early end is no error by itself
+        _unreachable(url, f"the connection ended {response.length} bytes too early")
 
 
 def _unreachable(url: str, why: str, cause: Exception | None = None) -> NoReturn:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 QUEUE_SECONDS = 0.2
-MAX_HELD = 16 << 20  # bytes under way in a direction; more is dropped, so that memory is bounded
+MAX_HELD = 32 << 20  # bytes under way in a direction; more is dropped, so that memory is bounded
 PREFIX = 4  # of QEMU's framing: the length in front of each frame
 ETHERNET_HEADER = 14
 
@@ -62,13 +62,17 @@ class Line:
     """
 
     def __init__(self, settings: dict[str, float], seed: int) -> None:
-        self._random = Random(seed).random
+        self.reseed(seed)
         self._held: list[tuple[float, int, bytes]] = []
         self._held_bytes = 0
         self._number = 0
         self._free = 0.0  # when the last bit of what was accepted has left, at `rate_bit`
         self.dropped = {"loss": 0, "rate": 0, "overflow": 0}
         self.change(settings)
+
+    def reseed(self, seed: int) -> None:
+        """Let the draws begin anew; what is under way and counted stays."""
+        self._random = Random(seed).random
 
     def change(self, settings: dict[str, float]) -> None:
         """New settings for the frames that come from now on; those under way keep theirs."""
@@ -104,15 +108,15 @@ class Line:
             self._send(now, frame)
 
     def _send(self, now: float, frame: bytes) -> None:
+        if self._held_bytes > MAX_HELD:
+            self.dropped["overflow"] += 1
+            return
         left = now
         if self._second:
             if self._free - now > QUEUE_SECONDS:
                 self.dropped["rate"] += 1
                 return
             left = self._free = max(now, self._free) + (len(frame) - PREFIX) * self._second
-        if self._held_bytes > MAX_HELD:
-            self.dropped["overflow"] += 1
-            return
         delay = self._delay
         if self._jitter:
             delay = max(0.0, delay + (2 * self._random() - 1) * self._jitter)

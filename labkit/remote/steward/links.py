@@ -140,12 +140,14 @@ class Links:
             for side, old in (("out", port.outgoing), ("in", port.incoming)):
                 settings = old.settings if old is not None else {}
                 settings = settings if given is None else checked(given.get(side, {}), side)
+                seed = self._seeds[link.name] * 1024 + 2 * number + (side == "in")
                 line = old
-                if old is None or again:
-                    seed = self._seeds[link.name] * 1024 + 2 * number + (side == "in")
-                    line = Line(settings, seed) if settings else None
-                else:
-                    old.change(settings)
+                if line is not None:
+                    line.change(settings)
+                    if again:
+                        line.reseed(seed)
+                elif settings:
+                    line = Line(settings, seed)
                 if side == "out":
                     port.outgoing = line
                 else:
