@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
 from labkit.observed import Observed
-from labkit.plan.steps import DeleteOverlay, ForgetMachine, Plan, StopMachine, Step
+from labkit.plan.steps import DeleteOverlay, ForgetMachine, Plan, Step, StopMachine
 from labkit.promise import Promise
 
 REASON = "it starts anew"
@@ -22,7 +23,12 @@ def _steps(promised: Promise, seen: Observed, names: Collection[str]) -> Iterato
         spec = wanted.get(machine.uuid)
         if spec is None:
             continue
-        place = {"host": spec.host, "name": spec.name, "index": spec.index, "uuid": spec.uuid}
+        place: dict[str, Any] = {
+            "host": spec.host,
+            "name": spec.name,
+            "index": spec.index,
+            "uuid": spec.uuid,
+        }
         if machine.is_alive:
             touches = tuple(
                 link.name
