@@ -176,7 +176,7 @@ def test_the_console_is_read_from_its_first_byte_and_typed_on(
 
 def test_the_client_may_die_and_the_machine_is_found_again(lab: MachinesLab, guest: Guest) -> None:
     code = (
-        "import os, signal, sys; from labkit.executor import LocalExecutor;"
+        "import os, signal, sys; from labkit.local import LocalExecutor;"
         "from labkit.machines import Machines; from labkit.steward import ensure;"
         "executor = LocalExecutor({'LABKIT_RUN_DIR': sys.argv[1]});"
         "steward = ensure(executor, 'localhost', sys.argv[2]);"
@@ -191,7 +191,7 @@ def test_the_client_may_die_and_the_machine_is_found_again(lab: MachinesLab, gue
 
 def test_a_client_that_dies_takes_its_command_with_it(lab: MachinesLab, guest: Guest) -> None:
     code = (
-        "import sys; from labkit.executor import LocalExecutor;"
+        "import sys; from labkit.local import LocalExecutor;"
         "from labkit.machines import Machines; from labkit.steward import ensure;"
         "executor = LocalExecutor({'LABKIT_RUN_DIR': sys.argv[1]});"
         "steward = ensure(executor, 'localhost', sys.argv[2]);"
