@@ -177,8 +177,8 @@ class Lane:
             self.send("in", token, piece)
         self._frames[token][:0] = kept
 
-    def put(self, path: str, data: bytes, mode: str = "644") -> Answer:
-        token = self.start("put", path=path, mode=mode)
+    def put(self, path: str, data: bytes, mode: str = "644", **told: object) -> Answer:
+        token = self.start("put", path=path, mode=mode, **told)
         self.feed(token, data)
         self.send("eof", token, packed(size=len(data), sha256=hashlib.sha256(data).hexdigest()))
         return self.answer(token)

@@ -148,6 +148,19 @@ def test_a_file_that_cannot_be_written_or_read_says_why(guest: Guest, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_does_not_fit_is_refused_and_the_guest_lives(
+    machine: Machine, guest: Guest, tmp_path: Path
+) -> None:
+    boots = machine.state().boots
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(100_000_000)
+    with pytest.raises(TransferError, match=r"100\.0 MB do not fit: there is room for [0-9.]+ MB"):
+        guest.upload(large, "/tmp/large")
+    assert guest.run("ls /tmp/large*").stdout == b""
+    assert machine.state().boots == boots
+
+
 # the machine
 
 

@@ -212,6 +212,39 @@ def test_a_full_disk_is_told_and_leaves_nothing(machine: Machine) -> None:
     assert lane.run("ls /tmp/small; umount /tmp/small").out == b""
 
 
+@pytest.mark.parametrize("told", [{"size": 100 << 20}, {}])
+def test_a_file_larger_than_memory_is_refused_and_hurts_nobody(
+    machine: Machine, told: dict[str, object]
+) -> None:
+    lane, before = machine.lane(2), machine.lane(2).hello
+    answer = lane.put("/tmp/large", bytes(100 << 20), **told)
+    assert (answer.fields["code"], answer.fields["errno"]) == ("file", "28")
+    assert "do not fit: there is room for " in answer.fields["text"]
+    assert lane.greet()["boot"] == before["boot"]
+    assert lane.greet()["agent"] == before["agent"]
+    assert lane.run("ls /tmp | grep large").out == b""
+
+
+def test_in_a_full_memory_commands_and_small_files_still_work(machine: Machine) -> None:
+    lane = machine.lane()
+    assert lane.run("cat /dev/zero > /tmp/full").status == "1"
+    try:
+        assert lane.run("tar -cf - /usr/lib/labkit | sha256sum").status == "0"
+        assert lane.run("tcpdump --version; ip -V; ps").status == "0"
+        assert lane.put("/tmp/small", b"small").fields["errno"] == "28"
+    finally:
+        lane.run("rm /tmp/full")
+    assert lane.put("/tmp/small", b"small").last == "done"
+
+
+def test_a_program_that_eats_all_memory_is_ended_and_nobody_else(machine: Machine) -> None:
+    lane = machine.lane()
+    eater = "local kept = {}; while true do kept[#kept + 1] = ('x'):rep(1000000) .. #kept end"
+    assert lane.run(["luajit", "-e", eater]).fields["signal"] == "9"
+    assert lane.greet()["agent"] == lane.agent
+    assert lane.run("echo well").out == b"well\n"
+
+
 @pytest.mark.parametrize(("path", "errno"), [("/no/such", "2"), ("/etc", "21")])
 def test_a_file_that_cannot_be_read_is_told(machine: Machine, path: str, errno: str) -> None:
     answer = machine.lane(2).call("get", path=path)
