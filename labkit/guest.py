@@ -180,7 +180,10 @@ class Guest:
 
     def _send(self, file: BinaryIO, path: str, mode: int) -> None:
         hashed, size = hashlib.sha256(), 0
-        with self._asked("guest-put", f"write {path}", "in", path=path, mode=mode) as call:
+        told: dict[str, Any] = {"path": path, "mode": mode}
+        if file.seekable():
+            told["size"] = _size(file)
+        with self._asked("guest-put", f"write {path}", "in", **told) as call:
             while data := file.read(PIECE):
                 hashed.update(data)
                 size += len(data)
@@ -279,6 +282,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         ) from error
     with file:
         yield file
+
+
+def _size(file: BinaryIO) -> int:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return size
 
 
 def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
