@@ -239,6 +239,8 @@ class Machine:
             "boot": self.guest.boot,
             "console_tail": self.tail(),
             "end": self.end or None,
+            "about": self._facts.get("about", {}),
+            "notes": self._facts.get("notes", {}),
         }
 
     def tail(self) -> str:
@@ -250,9 +252,13 @@ class Machine:
         end = self._path(END_FILE)
         if os.path.lexists(end):
             os.unlink(end)
-        write_json(
-            self._path(MACHINE_FILE), {**self._facts, "since": self.since, "boots": self.boots}
-        )
+        self._remember()
+
+    def note(self, notes: Facts) -> None:
+        """Keep facts with it until it is started again; a null drops one."""
+        merged = {**self._facts.get("notes", {}), **notes}
+        self._facts["notes"] = {k: v for k, v in merged.items() if v is not None}
+        self._remember()
 
     def recall_end(self) -> None:
         """It was dead when we came: say what is known of its end."""

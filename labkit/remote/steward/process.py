@@ -74,7 +74,7 @@ class Process:
         if self._child is not None:
             return self._child.pid if self.status is None else None
         pid = locked_by(os.path.join(self.folder, PID_FILE))
-        return pid if pid is not None and _is_started_with(pid, self.uuid) else None
+        return pid if pid is not None and is_machine(pid, self.uuid) else None
 
     @property
     def status(self) -> int | None:
@@ -138,7 +138,8 @@ def is_locked(folder: str) -> bool:
     return locked_by(os.path.join(folder, PID_FILE)) is not None
 
 
-def _is_started_with(pid: int, uuid: str) -> bool:
+def is_machine(pid: int, uuid: str) -> bool:
+    """Whether a process was started as the machine of this uuid."""
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as file:
             words = file.read()
