@@ -107,11 +107,6 @@ def locked_by(path: str) -> int | None:
         os.close(file)
 
 
-def is_locked(folder: str) -> bool:
-    """Whether some QEMU holds the pidfile of a machine's folder."""
-    return locked_by(os.path.join(folder, PID_FILE)) is not None
-
-
 def is_machine(pid: int, uuid: str) -> bool:
     """Whether a process was started as the machine of this uuid."""
     try:
