@@ -24,9 +24,9 @@ import stat
 import subprocess
 import sys
 import time
-from typing import Any, Dict, Optional
+from typing import Optional
 
-Facts = Dict[str, Any]
+from labkit.remote.shared import Facts, Problem, run_base
 
 LIMIT = 107  # bytes of a socket's path
 LONGEST = "m65535/serial"  # of the sockets below the run folder
@@ -35,17 +35,8 @@ PAUSE = 0.02
 LOG_TAIL = 2000
 
 
-class Problem(Exception):
-    """Ends the program with an answer."""
-
-    def __init__(self, code: str, **facts: Any) -> None:
-        super().__init__(code)
-        self.facts = dict(facts, code=code)
-
-
 def folder_of(key: str) -> str:
-    base = os.environ.get("LABKIT_RUN_DIR") or "/tmp/labkit-%d" % os.getuid()
-    folder = os.path.join(os.path.abspath(base), key)
+    folder = os.path.join(run_base(), key)
     longest = os.path.join(folder, LONGEST)
     if len(os.fsencode(longest)) > LIMIT:
         length = len(os.fsencode(longest))

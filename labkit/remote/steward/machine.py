@@ -239,6 +239,8 @@ class Machine:
             "boot": self.guest.boot,
             "console_tail": self.tail(),
             "end": self.end or None,
+            "about": self._facts.get("about", {}),
+            "notes": self._facts.get("notes", {}),
         }
 
     def tail(self) -> str:
@@ -248,8 +250,13 @@ class Machine:
     def save(self) -> None:
         """Write down what it is, before it is."""
         self._steward.host.remove(self._path(END_FILE))
-        facts = {**self._facts, "since": self.since, "boots": self.boots}
-        self._steward.host.write_json(self._path(MACHINE_FILE), facts)
+        self._remember()
+
+    def note(self, notes: Facts) -> None:
+        """Keep facts with it until it is started again; a null drops one."""
+        merged = {**self._facts.get("notes", {}), **notes}
+        self._facts["notes"] = {k: v for k, v in merged.items() if v is not None}
+        self._remember()
 
     def recall_end(self) -> None:
         """It was dead when we came: say what is known of its end."""

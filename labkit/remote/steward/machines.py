@@ -1,14 +1,19 @@
 """The machines of a slice: the verbs that start, list, end and look at them.
 
-``machine-start {index, name, uuid, argv, env?, files?}``: `argv` runs in RUN/mINDEX, which `files`
-(name: text) are written to first; the answer comes when QEMU runs and everything listens to it.
+``machine-start {index, name, uuid, argv, env?, files?, about?}``: `argv` runs in RUN/mINDEX, which
+`files` (name: text) are written to first; the answer comes when QEMU runs and everything listens to
+it. `about`, facts of whoever started it, is shown with the machine for as long as it is known.
+The bytes of the request, if any, are written to ``seed.iso`` beside the files.
 Problems: ``already-running``, ``not-ours`` (another QEMU holds the folder), ``path-too-long``,
 ``program-missing``, ``qemu-died`` (with its log), ``qemu-silent``.
 ``machine-stop {index, how: shutdown | off, timeout}`` answers after QEMU is gone.
+``machine-note {index, notes}`` keeps more facts with a machine until it is started again; a note
+that is null is dropped.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -30,9 +35,11 @@ MAX_INDEX = 65535
 MAX_PATH = 107  # bytes of a unix socket's path
 LONGEST_NAME = "serial"
 MAX_FILES = 1 << 18  # bytes of text beside the machine
+MAX_FACTS = 1 << 16  # bytes of `about` and of the notes
 KILL_AFTER = 3.0  # seconds for QEMU to end when it was told to
 FILE_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
-RESERVED = {"pid", "qmp", "serial", "vnc", "g0", "machine.json", "end.json", "qemu.log"}
+SEED_FILE = "seed.iso"
+RESERVED = {"pid", "qmp", "serial", "vnc", "g0", "machine.json", "end.json", "qemu.log", SEED_FILE}
 
 
 class Machines:
@@ -44,6 +51,7 @@ class Machines:
         for verb, work in (
             ("machine-start", self._start),
             ("machine-list", self._list),
+            ("machine-note", self._note),
             ("machine-qmp", self._qmp),
             ("machine-stop", self._stop),
             ("machine-forget", self._forget),
@@ -129,6 +137,7 @@ class Machines:
         facts: Facts = {"name": request.text("name"), "uuid": request.text("uuid")}
         facts["argv"] = request.texts("argv")
         facts["env"] = {str(name): str(value) for name, value in request.facts("env").items()}
+        facts["about"] = _small(request, "about")
         files = _files(request)
         if not facts["argv"]:
             request.refuse("argv", "a command")
@@ -155,6 +164,8 @@ class Machines:
             host.make_folder(folder)
             for name, text in files.items():
                 host.write(os.path.join(folder, name), text.encode(), sure=False)
+            if request.data:
+                host.write(os.path.join(folder, SEED_FILE), request.data, sure=False)
             machine = Machine(self._steward, index, facts)
             machine.save()
         except OSError as error:
@@ -179,6 +190,15 @@ class Machines:
 
     def _list(self, request: Request) -> None:
         request.ok({"machines": [self._machines[i].shown() for i in sorted(self._machines)]})
+
+    def _note(self, request: Request) -> None:
+        machine = self._machine(request)
+        try:
+            machine.note(_small(request, "notes"))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise Problem("not-writable", path=machine.folder, reason=reason) from error
+        request.ok()
 
     def _stop(self, request: Request) -> None:
         machine = self._machine(request)
@@ -300,6 +320,14 @@ class Wait:
 def _refuse_dead(machine: Machine) -> None:
     if machine.state == "dead":
         raise Problem("machine-dead")
+
+
+def _small(request: Request, name: str) -> Facts:
+    """Facts that are kept with a machine; they are read again and again, so they are few."""
+    facts = request.facts(name)
+    if len(json.dumps(facts)) > MAX_FACTS:
+        request.refuse(name, "at most %d bytes" % MAX_FACTS)
+    return facts
 
 
 def _files(request: Request) -> dict[str, str]:

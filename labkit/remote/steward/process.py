@@ -48,7 +48,7 @@ class Process:
         if self._child is not None:
             return self._child.pid if self.status is None else None
         pid = locked_by(os.path.join(self.folder, PID_FILE))
-        return pid if pid is not None and _is_started_with(pid, self.uuid) else None
+        return pid if pid is not None and is_machine(pid, self.uuid) else None
 
     @property
     def status(self) -> int | None:
@@ -107,7 +107,8 @@ def locked_by(path: str) -> int | None:
         os.close(file)
 
 
-def _is_started_with(pid: int, uuid: str) -> bool:
+def is_machine(pid: int, uuid: str) -> bool:
+    """Whether a process was started as the machine of this uuid."""
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as file:
             words = file.read()
