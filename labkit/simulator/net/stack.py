@@ -208,15 +208,14 @@ class Stack:
             self.control.complain(packet, wire.UNREACHABLE, wire.PROTOCOL)
 
     def _forward(self, interface: Interface, packet: Packet) -> None:
-        if packet.ttl <= 1:
-            self.control.complain(packet, wire.TIME_EXCEEDED, 0, interface)
-            return
         route = self.routes.lookup(packet.destination)
         if route is None:
             self.control.complain(packet, wire.UNREACHABLE, wire.NET, interface)
         elif route.kind != "unicast":
             if route.kind != "blackhole":
                 self.control.complain(packet, wire.UNREACHABLE, wire.HOST, interface)
+        elif packet.ttl <= 1:
+            self.control.complain(packet, wire.TIME_EXCEEDED, 0, interface)
         else:
             self._route(route, packet.hop())
 
