@@ -84,7 +84,7 @@ $(VENV)/.run: pyproject.toml $(SCRIPTS)
 	@touch $@
 
 $(VENV)/.notebook: pyproject.toml $(SCRIPTS)
-	@.ci/setup venv $(VENV) notebook
+	@.ci/setup venv $(VENV) notebook,plots
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: pyproject.toml $(SCRIPTS)
