@@ -27,6 +27,8 @@
         │   └── StewardOutdated                          it is of another labkit
         ├── LinkError                                    a link cannot be as asked
         ├── NotSeen                 (AssertionError)     no such packet was captured in time
+        ├── Interrupted                                  told to stop before it was done
+        ├── NotSettled              (TimeoutError)       a slice does not become as it was wished
         ├── NoRoom                                       the hosts or the pools cannot hold the wish
         ├── StoreError              the database of what was promised
         │   ├── StoreUnreadable     (ValueError)         damaged, or not labkit's; never overwritten
@@ -47,7 +49,8 @@
         │   ├── GuestPanicked       (ConnectionError)    its kernel; what ran is lost
         │   ├── GuestHung           (TimeoutError)       it no longer answers, not even a ping
         │   ├── GuestGone           (ConnectionError)    the VM ended while a command ran
-        │   └── GuestRefused                             the guest's agent did not take a request
+        │   ├── GuestRefused                             the guest's agent did not take a request
+        │   └── SetupFailed                              a setting or a command of the wish
         └── ImageError
             ├── BaseImageMissing    (FileNotFoundError)
             ├── BaseImageInvalid    (ValueError)         truncated, wrong format, names another file
@@ -91,6 +94,7 @@ __all__ = [
     "HostKeyChanged",
     "HostKeyUnknown",
     "ImageError",
+    "Interrupted",
     "InvalidArgument",
     "LabError",
     "LabkitError",
@@ -105,10 +109,12 @@ __all__ = [
     "MirrorUnreachable",
     "NoRoom",
     "NotSeen",
+    "NotSettled",
     "OverlayExists",
     "PackageInvalid",
     "PackageMissing",
     "ProgramMissing",
+    "SetupFailed",
     "SliceChanged",
     "SliceInUse",
     "StewardError",
@@ -306,6 +312,18 @@ class NoRoom(LabError):
     code = "no-room"
 
 
+class Interrupted(LabError):
+    """Work on a slice was told to stop; what was done stays, asking again goes on from there."""
+
+    code = "interrupted"
+
+
+class NotSettled(LabError, TimeoutError):
+    """A slice does not become as it was wished: something undoes what is done."""
+
+    code = "not-settled"
+
+
 class StoreError(LabError):
     """The database of what was promised cannot be used as asked; it is as it was before."""
 
@@ -424,6 +442,12 @@ class GuestRefused(GuestError):
     """The guest's agent did not take a request; nothing was done."""
 
     code = "guest-refused"
+
+
+class SetupFailed(GuestError):
+    """A guest did not take the settings of its wish, or a command of the wish failed in it."""
+
+    code = "setup-failed"
 
 
 class ImageError(LabError):

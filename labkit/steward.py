@@ -152,6 +152,12 @@ class Steward:
         link.wait_closed()
         self.close()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection stands, as far as is known without asking."""
+        link = self._link
+        return link is not None and link.alive and not self._closed
+
     def close(self) -> None:
         """Let go of the connection; the steward lives on. Again is fine."""
         with self._lock:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from labkit.promise import GuestSpec, LinkSpec, MachineSpec, NicSpec, Port
+from labkit.promise import GuestSpec, LinkSpec, MachineSpec, Port
 
 Action = Literal["+", "~", "-"]
 
@@ -169,24 +169,11 @@ class ResumeMachine(_MachineStep):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlugNic(_MachineStep):
-    """Give a running machine an interface."""
+class SetInternet(_MachineStep):
+    """Connect eth0 of a running machine to the internet, which gives it `address`, or cut it."""
 
-    kind: ClassVar[str] = "plug interface"
-    nic: NicSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnplugNic(_MachineStep):
-    """Take an interface from a running machine."""
-
-    kind: ClassVar[str] = "unplug interface"
-    nic: NicSpec
-
-    @property
-    def changes(self) -> tuple[str, ...]:
-        port = port_key(self.host, Port(self.index, self.nic.number))
-        return (machine_key(self.host, self.index), port)
+    kind: ClassVar[str] = "set internet"
+    address: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,11 @@ def nearest(folder: str) -> str:
     return there
 
 
+def run_base() -> str:
+    """Where the run folders of this user's slices lie."""
+    return os.path.abspath(os.environ.get("LABKIT_RUN_DIR") or "/tmp/labkit-%d" % os.getuid())
+
+
 def try_lock(path: str) -> Union[int, None]:
     """The open lock file when we hold it now, None when another process does.
 

@@ -26,6 +26,8 @@ import sys
 import time
 from typing import Any, Dict, Optional
 
+from labkit.remote.shared import run_base
+
 Facts = Dict[str, Any]
 
 LIMIT = 107  # bytes of a socket's path
@@ -44,8 +46,7 @@ class Problem(Exception):
 
 
 def folder_of(key: str) -> str:
-    base = os.environ.get("LABKIT_RUN_DIR") or "/tmp/labkit-%d" % os.getuid()
-    folder = os.path.join(os.path.abspath(base), key)
+    folder = os.path.join(run_base(), key)
     longest = os.path.join(folder, LONGEST)
     if len(os.fsencode(longest)) > LIMIT:
         length = len(os.fsencode(longest))

@@ -1,0 +1,56 @@
+"""System images that are started without a disk: where a host has their kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from labkit.errors import UnknownImage
+from labkit.events import Listener
+from labkit.micro import KERNEL_ARGUMENTS, MicroImage, build_micro, find_micro
+from labkit.programs.qemu import DirectKernel
+
+MICRO = "micro"
+
+
+@dataclass(frozen=True, slots=True)
+class SystemImage:
+    """A kernel with its system, and the least memory in MB that a machine needs for it."""
+
+    kernel: DirectKernel
+    memory_mb: int
+
+
+class SystemImages(Protocol):
+    """Gives hosts the system images they are asked for."""
+
+    def ensure(self, host: str, name: str, tell: Listener) -> SystemImage:
+        """The image on that host; made or sent there now if it is not. Raises `UnknownImage`."""
+
+
+class LocalSystemImages:
+    """The images in this user's data directory, for a host that is this machine."""
+
+    def ensure(self, host: str, name: str, tell: Listener) -> SystemImage:
+        found = find_micro(name=name)
+        if found is None and name != MICRO:
+            raise UnknownImage(
+                f"there is no system image {name!r}",
+                why="none of this name was built here",
+                fix=f"Build it: labkit image build {name} --add PACKAGE",
+                image=name,
+            )
+        return _usable(found or build_micro(on_event=tell))
+
+
+class NoSystemImages:
+    """For a simulated host: it needs the names only."""
+
+    def ensure(self, host: str, name: str, tell: Listener) -> SystemImage:
+        kernel = DirectKernel(f"/{name}/vmlinux", f"/{name}/initrd.cpio", KERNEL_ARGUMENTS)
+        return SystemImage(kernel, memory_mb=0)
+
+
+def _usable(image: MicroImage) -> SystemImage:
+    kernel = DirectKernel(str(image.kernel), str(image.initrd), KERNEL_ARGUMENTS)
+    return SystemImage(kernel, image.memory_mib)
