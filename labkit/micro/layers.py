@@ -64,13 +64,14 @@ GUEST = {
     "files.lua": "/usr/lib/labkit/files.lua",
     "init": "/init",
     "inittab": "/etc/inittab",
+    "screen": "/usr/lib/labkit/screen",
     "labkit-setup": "/usr/bin/labkit-setup",
     "profile": "/etc/profile",
     "requests.lua": "/usr/lib/labkit/requests.lua",
     "setup.lua": "/usr/lib/labkit/setup.lua",
     "system.lua": "/usr/lib/labkit/system.lua",
 }
-_STARTED = frozenset({"agent", "dhcp", "init", "labkit-setup"})
+_STARTED = frozenset({"agent", "dhcp", "init", "labkit-setup", "screen"})
 
 
 @dataclass(frozen=True, slots=True)
