@@ -42,7 +42,11 @@ def test_each_step_is_there_and_in_order(dockerfile: str) -> None:
 
 
 def test_the_real_disks_and_vms_have_their_programs() -> None:
-    assert (BINDER / "apt.txt").read_text().split() == ["python-apt-common", "qemu-system-x86", "qemu-utils"]
+    assert (BINDER / "apt.txt").read_text().split() == [
+        "python-apt-common",
+        "qemu-system-x86",
+        "qemu-utils",
+    ]
 
 
 def test_labkit_itself_is_installed_and_every_other_version_is_pinned() -> None:
