@@ -1,4 +1,4 @@
-"""What Binder does with the files of binder/, as it does it: nobody's user, 2 GB, no KVM, no root."""
+"""What Binder does with the files of binder/, as it does it: a plain user, 2 GB, no KVM."""
 
 from __future__ import annotations
 
