@@ -1,7 +1,7 @@
-"""Packs the built micro image as the wheel labkit-micro-image, with licences and source pointers.
+"""Packs the built micro image as the wheel labkit-micro-image, with licences and sources named.
 
-``python tools/wheel_image.py [FOLDER]`` writes the wheel into FOLDER (default: dist). The same image
-gives the same bytes.
+``python tools/wheel_image.py [FOLDER]`` writes it into FOLDER (default: dist). The same image gives
+the same bytes.
 """
 
 from __future__ import annotations

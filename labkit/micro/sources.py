@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit import rules
 from labkit.errors import MirrorMissing
 
 SETTING = "LABKIT_MIRROR"
@@ -39,6 +40,8 @@ def mirrors(
     text = named or os.environ.get(SETTING, "")
     if text.strip():
         url, *suites = text.split()
+        if not re.match(r"https?://[^/]", url):
+            rules.invalid("mirror", url, "an address such as 'http://HOST/debian'")
         return [Mirror(url.rstrip("/"), tuple(suites) or (SUITE,))]
     found = from_apt(apt) or from_template(template)
     if not found:
