@@ -36,7 +36,7 @@ URIs: http://two/security
 Suites: stable-security
 Components: contrib main
 """
-TEMPLATE = f"""\
+TEMPLATE = """\
 _ChangelogURI: http://changes/%s
 
 Suite: forky
@@ -45,13 +45,13 @@ BaseURI: https://archive/debian/
 Component: main
 CompDescription: Officially supported
 
-Suite: {{series}}
+Suite: {series}
 RepositoryType: deb
 BaseURI: https://archive/debian/
 MatchURI: archive/debian
 Component: main
 
-Suite: {{series}}-security
+Suite: {series}-security
 RepositoryType: deb
 BaseURI: https://security/debian-security/
 Component: main
