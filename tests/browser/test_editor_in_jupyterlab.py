@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
@@ -53,6 +52,16 @@ MEASURE = """async () => {
   }
   return times;
 }"""
+START_CELL = """() => {
+  const notebook = window.jupyterapp.shell.currentWidget;
+  window.labkitKernel = notebook.context.sessionContext.session.kernel;
+  const code = "print('started', flush=True); import threading; threading.Event().wait(120)";
+  const cell = window.labkitKernel.requestExecute({code});
+  cell.onIOPub = (message) => {
+    if (message.header.msg_type === 'stream') window.labkitCell = 'running';
+  };
+  cell.done.finally(() => { window.labkitCell = 'ended'; });
+}"""
 READ_CLIPBOARD = "() => navigator.clipboard.readText()"
 
 
@@ -60,9 +69,10 @@ READ_CLIPBOARD = "() => navigator.clipboard.readText()"
 def notebook(open_notebook: Callable[[Path], Notebook], tmp_path: Path) -> Notebook:
     """A notebook with the editor of an empty slice, run."""
     path = tmp_path / "editor.ipynb"
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(made, path)
+    cell = {"cell_type": "code", "id": "editor", "source": CELL, "metadata": {}, "outputs": []}
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    made = {"cells": [cell | {"execution_count": None}], "metadata": kernel}
+    path.write_text(json.dumps(made | {"nbformat": 4, "nbformat_minor": 5}))
     opened = open_notebook(path)
     opened.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     opened.run_all()
@@ -147,6 +157,7 @@ def test_a_line_of_three_is_built_and_deployed_by_keyboard(
     type_over(page, "my router")
     expect(editor.get_by_role("alert")).to_contain_text("1 to 63 letters")
     expect(editor.get_by_role("button", name="Preview plan")).to_be_disabled()
+    expect(editor.locator("g[data-vm=vm1]")).to_have_count(1)  # the last valid picture
     shoot(notebook, editor, screenshots / "editor_problem.png")
     type_over(page, "core")
     expect(editor.get_by_role("alert")).to_have_count(0)
@@ -220,6 +231,29 @@ def test_links_are_impaired_and_become_switches(notebook: Notebook, editor: Loca
     editor.get_by_role("button", name="Add to this link").first.click()
     expect(editor.locator("g[data-link=segment]")).to_have_count(1)
     expect(editor.get_by_label("The same in Python")).to_contain_text('"r3:eth2"')
+    assert notebook.complaints == []
+
+
+def test_it_answers_while_a_cell_runs(notebook: Notebook, editor: Locator) -> None:
+    page = notebook.page
+    page.evaluate(START_CELL)
+    page.wait_for_function("() => window.labkitCell === 'running'")
+    editor.get_by_role("button", name="Add VM").click()
+    expect(editor.locator("g[data-vm]")).to_have_count(1)
+    assert page.evaluate("() => window.labkitCell") == "running"
+    page.evaluate("() => { window.labkitKernel.interrupt(); }")
+    page.wait_for_function("() => window.labkitCell === 'ended'")
+
+
+def test_fifty_vms_stay_quick(notebook: Notebook, editor: Locator, screenshots: Path) -> None:
+    editor.get_by_label("Template", exact=True).select_option(label="LAN")
+    editor.get_by_label("Number of VMs in the template").fill("50")
+    editor.get_by_role("button", name="Use template").click()
+    expect(editor.locator("g[data-vm]")).to_have_count(50)
+    times = notebook.page.evaluate(MEASURE)
+    (screenshots / "editor_times_50.json").write_text(json.dumps(times))
+    shoot(notebook, editor, screenshots / "editor_50.png")
+    assert len(times) == 20
     assert notebook.complaints == []
 
 
