@@ -65,18 +65,32 @@ START_CELL = """() => {
 READ_CLIPBOARD = "() => navigator.clipboard.readText()"
 
 
-@pytest.fixture
-def notebook(open_notebook: Callable[[Path], Notebook], tmp_path: Path) -> Notebook:
-    """A notebook with the editor of an empty slice, run."""
-    path = tmp_path / "editor.ipynb"
-    cell = {"cell_type": "code", "id": "editor", "source": CELL, "metadata": {}, "outputs": []}
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    made = {"cells": [cell | {"execution_count": None}], "metadata": kernel}
-    path.write_text(json.dumps(made | {"nbformat": 4, "nbformat_minor": 5}))
+def run_cells(open_notebook: Callable[[Path], Notebook], path: Path, *cells: str) -> Notebook:
+    """A notebook of code cells, run."""
+    blank: dict[str, object] = {
+        "cell_type": "code",
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+    }
+    made = {
+        "cells": [blank | {"id": f"cell-{n}", "source": text} for n, text in enumerate(cells)],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(made))
     opened = open_notebook(path)
     opened.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     opened.run_all()
     opened.hide_side_bar()
+    return opened
+
+
+@pytest.fixture
+def notebook(open_notebook: Callable[[Path], Notebook], tmp_path: Path) -> Notebook:
+    """A notebook with the editor of an empty slice, run."""
+    opened = run_cells(open_notebook, tmp_path / "editor.ipynb", CELL)
     expect(opened.page.locator(".labkit-editor")).to_have_count(1)
     return opened
 
@@ -243,6 +257,26 @@ def test_it_answers_while_a_cell_runs(notebook: Notebook, editor: Locator) -> No
     assert page.evaluate("() => window.labkitCell") == "running"
     page.evaluate("() => { window.labkitKernel.interrupt(); }")
     page.wait_for_function("() => window.labkitCell === 'ended'")
+
+
+def test_two_views_agree_also_after_the_page_is_loaded_anew(
+    open_notebook: Callable[[Path], Notebook], tmp_path: Path
+) -> None:
+    notebook = run_cells(open_notebook, tmp_path / "views.ipynb", CELL, "editor")
+    page = notebook.page
+    views = page.locator(".labkit-editor")
+    expect(views).to_have_count(2)
+    views.first.get_by_role("button", name="Use template").click()
+    for view in (views.first, views.last):
+        expect(view.locator("g[data-vm]")).to_have_count(3)
+    views.last.get_by_label("Name of r1", exact=True).fill("core")
+    expect(views.first.get_by_label("Name of core", exact=True)).to_have_value("core")
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
+    page.reload()
+    expect(views.last.locator("g[data-vm=core]")).to_have_count(1, timeout=60_000)
+    views.last.get_by_role("button", name="Add VM").click()
+    expect(views.first.locator("g[data-vm]")).to_have_count(4)
+    assert notebook.complaints == []
 
 
 def test_fifty_vms_stay_quick(notebook: Notebook, editor: Locator, screenshots: Path) -> None:
