@@ -26,10 +26,13 @@ from labkit.lab.vm_handle import LabVM
 from labkit.observed import Observed
 from labkit.picture import topology_text
 from labkit.plan import Plan
+from labkit.plan.again import take_away
 from labkit.plan.steps import SetLink
 from labkit.plan_frame import plan_frame
-from labkit.store import Record, Store
-from labkit.wish import Slice
+from labkit.store import Lease, Record, Store
+from labkit.wish import LinkWish, Slice
+from labkit.wish.links import link_wish
+from labkit.wish.vms import vm_wish
 
 MOST_EVENTS = 10_000
 
@@ -93,8 +96,12 @@ class LabSlice:
             self._record = self._store.save_wish(wish, seen_version=self._record.version)
 
     def add_vm(self, name: str, **settings: Any) -> LabVM:
-        """Want one more VM; `settings` are those of `labkit.wish.VMWish`."""
-        self.set_wish(self.wish.with_vm(name, **settings))
+        """Want one more VM; `settings` are those of `labkit.wish.VMWish`.
+
+        One that is wished already, just so, is left as it is: a notebook can be run again.
+        """
+        if name not in self or self.wish[name] != vm_wish(name, **settings):
+            self.set_wish(self.wish.with_vm(name, **settings))
         return LabVM(self, name)
 
     def change_vm(self, name: str, **settings: Any) -> LabVM:
@@ -109,8 +116,12 @@ class LabSlice:
     def link(self, *ends: str, name: str | None = None, **settings: Any) -> LabLink:
         """Want a link between interfaces, two or more: ``link("r1:eth1", "r2:eth1", loss="1%")``.
 
-        An end may be only a VM's name: its first free interface is taken.
+        An end may be only a VM's name: its first free interface is taken. A link that joins these
+        ends already is left as it is, unless it should be another.
         """
+        there = self.wish.joining(*ends)
+        if there is not None and name in (None, there.name) and _is_so(there, settings):
+            return LabLink(self, there.name)
         before = {link.name for link in self.wish.links}
         self.set_wish(self.wish.with_link(*ends, name=name, **settings))
         made = next(link.name for link in self.wish.links if link.name not in before)
@@ -178,16 +189,11 @@ class LabSlice:
 
     def reset(self, *names: str) -> pd.DataFrame:
         """Start VMs anew, all or those named, as if they had never run: disks are made again."""
-        wish = self.wish
-        for name in names:
-            _ = wish[name]
-        gone = set(names) or {vm.name for vm in wish.vms}
-        kept = wish
-        for name in gone:
-            kept = kept.without_vm(name)
-        self.set_wish(kept)
-        self._converge()
-        self.set_wish(wish)
+        gone = {self.wish[name].name for name in names} or {vm.name for vm in self.wish.vms}
+        self._stopping.clear()
+        with self._store.lease(self._name) as lease:
+            outlook = look_ahead(self._engine, self._store, self._name)
+            self._application(lease).apply(take_away(outlook.promised, outlook.seen, gone))
         return self.deploy()
 
     def stop(self) -> None:
@@ -217,10 +223,13 @@ class LabSlice:
             outlook = look_ahead(self._engine, self._store, self._name)
             steps = [step for step in outlook.plan.steps if isinstance(step, SetLink)]
             only = Plan(tuple(step for step in steps if step.name == name))
-            Application(
-                self._engine, self._store, lease, self.id, self.listeners, self._stopping.is_set
-            ).apply(only)
+            self._application(lease).apply(only)
         self.refresh()
+
+    def _application(self, lease: Lease) -> Application:
+        return Application(
+            self._engine, self._store, lease, self.id, self.listeners, self._stopping.is_set
+        )
 
     def refresh(self) -> pd.DataFrame:
         """Look at what is there; answers with the table of VMs."""
@@ -357,3 +366,8 @@ class LabSlice:
 
     def _forget_ears(self) -> None:
         self._hears.clear()
+
+
+def _is_so(link: LinkWish, settings: Mapping[str, Any]) -> bool:
+    """Whether a link has these settings; those not given may be any."""
+    return not settings or link_wish(link.name, link.ends, **settings) == link
