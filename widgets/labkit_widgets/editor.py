@@ -15,7 +15,7 @@ from labkit.errors import LabError, LabkitError, UsageError
 from labkit.picture import topology_svg
 from labkit.wish import Slice
 from labkit_widgets.editor_state import EditorState, choices
-from labkit_widgets.vm_form import _keep_route as keep_route
+from labkit_widgets.routing import keep_route
 
 if TYPE_CHECKING:
     import pandas as pd
