@@ -11,9 +11,12 @@ import pandas as pd
 from labkit.engines import Engine
 from labkit.frames import frame
 from labkit.lab import tables
+from labkit.lab.converging import preview
 from labkit.lab.profiles import engine_of, store_of
 from labkit.lab.slice_handle import LabSlice
+from labkit.plan import Plan
 from labkit.store import Store
+from labkit.wish import Slice
 
 PROFILE = "LABKIT_PROFILE"
 DEFAULT_PROFILE = "local"
@@ -73,6 +76,10 @@ class Lab:
         if found is None or name not in self._store.names():
             found = self._slices[name] = LabSlice(self._engine, self._store, name)
         return found
+
+    def preview(self, wish: Slice) -> Plan:
+        """What deploying a wish would do; nothing is done, and its slice need not be there."""
+        return preview(self._engine, self._store, wish)
 
     @property
     def slices(self) -> pd.DataFrame:
