@@ -24,25 +24,15 @@ import stat
 import subprocess
 import sys
 import time
-from typing import Any, Dict, Optional
+from typing import Optional
 
-from labkit.remote.shared import run_base
-
-Facts = Dict[str, Any]
+from labkit.remote.shared import Facts, Problem, run_base
 
 LIMIT = 107  # bytes of a socket's path
 LONGEST = "m65535/serial"  # of the sockets below the run folder
 START_SECONDS = 20.0
 PAUSE = 0.02
 LOG_TAIL = 2000
-
-
-class Problem(Exception):
-    """Ends the program with an answer."""
-
-    def __init__(self, code: str, **facts: Any) -> None:
-        super().__init__(code)
-        self.facts = dict(facts, code=code)
 
 
 def folder_of(key: str) -> str:
