@@ -12,6 +12,7 @@ import labkit
 from labkit.cli import show
 from labkit.cli.completion import completion
 from labkit.cli.demo import demo
+from labkit.cli.doctor import doctor
 from labkit.cli.image import image
 from labkit.cli.labs import INTERRUPTED, OpenLab
 from labkit.cli.slices import down, list_, plan, up
@@ -32,7 +33,7 @@ def version() -> None:
 
 
 LABS = (up, plan, list_, run, reboot, off, down)
-AROUND = (demo, image, worker, completion, version)
+AROUND = (doctor, demo, image, worker, completion, version)
 
 
 @click.rich_config({"text_paragraph_linebreaks": "\n\n"})

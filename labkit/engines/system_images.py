@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from labkit.errors import UnknownImage
-from labkit.events import Listener
+from labkit.events import Listener, ignore
 from labkit.micro import KERNEL_ARGUMENTS, MicroImage, build_micro, find_micro
 from labkit.programs.qemu import DirectKernel
 
@@ -27,6 +27,9 @@ class SystemImages(Protocol):
     def ensure(self, host: str, name: str, tell: Listener) -> SystemImage:
         """The image on that host; made or sent there now if it is not. Raises `UnknownImage`."""
 
+    def find(self, host: str, name: str) -> SystemImage | None:
+        """The image on that host if it is there."""
+
 
 class LocalSystemImages:
     """The images in this user's data directory, for a host that is this machine."""
@@ -42,6 +45,10 @@ class LocalSystemImages:
             )
         return _usable(found or build_micro(on_event=tell))
 
+    def find(self, host: str, name: str) -> SystemImage | None:
+        found = find_micro(name=name)
+        return None if found is None else _usable(found)
+
 
 class NoSystemImages:
     """For a simulated host: it needs the names only."""
@@ -49,6 +56,9 @@ class NoSystemImages:
     def ensure(self, host: str, name: str, tell: Listener) -> SystemImage:
         kernel = DirectKernel(f"/{name}/vmlinux", f"/{name}/initrd.cpio", KERNEL_ARGUMENTS)
         return SystemImage(kernel, memory_mb=0)
+
+    def find(self, host: str, name: str) -> SystemImage | None:
+        return self.ensure(host, name, ignore)
 
 
 def _usable(image: MicroImage) -> SystemImage:
