@@ -1,15 +1,16 @@
-"""`labkit image`: the library of base images in the user's data directory."""
+"""`labkit image`: base images and system images in the user's data directory."""
 
 from __future__ import annotations
 
 import rich_click as click
 
 from labkit.cli import show
+from labkit.cli.progress import watching
 
 
 @click.group()
 def image() -> None:
-    """Keep the base images that VM disks start from."""
+    """Keep the images that VMs start from."""
 
 
 @image.command("list")
@@ -99,3 +100,37 @@ def pull(name: str, url: str | None) -> None:
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     show.say(f"Pulled {entry.name}: {entry.path}, sha256 {entry.sha256}")
+
+
+@image.command()
+@click.argument("name", default="micro")
+@click.option(
+    "--add", multiple=True, metavar="PACKAGE", help="Put a Debian package in; repeatable."
+)
+@click.option("--mirror", metavar="URL", help="Take packages from this mirror.")
+@click.option("--refresh", is_flag=True, help="Take the newest versions the mirror has.")
+def build(name: str, add: tuple[str, ...], mirror: str | None, refresh: bool) -> None:
+    """Build the system image that machines without a disk start from.
+
+    It is made from Debian packages, without root, and is built by itself when it is first needed.
+
+    \b
+    Examples:
+      labkit image build
+      labkit image build webserver --add nginx-light
+    """
+    from labkit.micro import build_micro  # noqa: PLC0415 - keeps `labkit version` quick
+
+    with watching() as progress:
+        made = build_micro(name=name, add=add, mirror=mirror, refresh=refresh, on_event=progress)
+    show.table(
+        f"Image {made.name}",
+        ("what", "value"),
+        [
+            ("kernel", made.kernel),
+            ("system", made.initrd),
+            ("on disk", show.size(made.size)),
+            ("memory", f"{made.memory_mib} MiB at least"),
+            ("packages", str(len(made.packages))),
+        ],
+    )

@@ -10,13 +10,14 @@ from click.exceptions import Abort, ClickException
 
 import labkit
 from labkit.cli import show
+from labkit.cli.capture import capture
 from labkit.cli.completion import completion
 from labkit.cli.demo import demo
 from labkit.cli.doctor import doctor
 from labkit.cli.image import image
 from labkit.cli.labs import INTERRUPTED, OpenLab
 from labkit.cli.slices import down, list_, plan, up
-from labkit.cli.vms import off, reboot, run
+from labkit.cli.vms import console, off, reboot, run, shell
 from labkit.cli.worker import worker
 from labkit.errors import LabkitError, UsageError
 
@@ -32,7 +33,7 @@ def version() -> None:
     show.say(f"labkit {labkit.__version__}, Python {sys.version.split()[0]}")
 
 
-LABS = (up, plan, list_, run, reboot, off, down)
+LABS = (up, plan, list_, run, shell, console, capture, reboot, off, down)
 AROUND = (doctor, demo, image, worker, completion, version)
 
 

@@ -1,4 +1,4 @@
-"""`labkit run`, `reboot` and `off`: one VM from the command line."""
+"""`labkit run`, `shell`, `console`, `reboot` and `off`: one VM from the command line."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from click.exceptions import Exit
 from labkit.cli import show
 from labkit.cli.completing import complete_vms
 from labkit.cli.labs import as_json, asked, find_vm, lab_of, profile_option, yes_option
+from labkit.cli.terminal import lend, require_terminal, size
 
 if TYPE_CHECKING:
     from labkit.executor import Result
     from labkit.lab import LabVM
+
+CONSOLE_PAST = 4096  # bytes of before that are shown: about a screen
 
 vm_argument = click.argument("vm", metavar="[SLICE/]VM", shell_complete=complete_vms)
 
@@ -86,6 +89,43 @@ def _values(vm: LabVM, result: Result) -> dict[str, object]:
         "stderr": result.error_text,
         "seconds": result.seconds,
     }
+
+
+@click.command()
+@vm_argument
+@profile_option
+def console(vm: str, profile: str | None) -> None:
+    """The serial console of a VM, in this terminal. Ctrl-] leaves it.
+
+    It shows what the VM says from its start on, also where its system does not answer.
+    """
+    require_terminal("labkit run")
+    with lab_of(profile) as lab:
+        found = find_vm(lab, vm)
+        show.err.print(f"The console of {found.name}. Leave it with Ctrl-]", markup=False)
+        ended = lend(found.machine.open_console(past=CONSOLE_PAST))
+    show.err.print(
+        f"\n{found.name} has ended." if ended else f"\nLeft {found.name}, which runs on."
+    )
+
+
+@click.command()
+@vm_argument
+@profile_option
+def shell(vm: str, profile: str | None) -> None:
+    """A shell in a VM, in this terminal; its exit code is this command's. Ctrl-] leaves it.
+
+    It needs no network in the VM, and several may be open at once.
+    """
+    require_terminal("labkit run")
+    with lab_of(profile) as lab:
+        found = find_vm(lab, vm)
+        opened = found.guest.open_shell(*size())
+        ended = lend(opened, opened.resize)
+        answer = opened.answer
+    if ended and answer is not None:
+        raise Exit(int(answer["status"]))
+    show.err.print(f"\nLeft the shell in {found.name}.")
 
 
 @click.command()
