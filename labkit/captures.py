@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pandas as pd
 
 from labkit import units
 from labkit.calls import Call, Facts
-from labkit.errors import LabkitError, NotSeen
+from labkit.errors import ConnectionLost, LabkitError, LinkError, NotSeen, StewardProblem
 from labkit.packets import packets_frame
 from labkit.programs.frame_headers import ETHERTYPES, IP_PROTOCOLS
 from labkit.programs.pcap import RECORD_SIZE, Packet, Reader
@@ -70,10 +71,14 @@ class Capture:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
+        with contextlib.suppress(*([LabkitError] if error is not None else [])):
+            self.stop()  # what went wrong inside is the one to be told
 
     def start(self) -> Self:
-        """Begin; every packet that passes after this is seen."""
+        """Begin; every packet that passes after this is seen.
+
+        Raises `LinkError` where there is no such link.
+        """
         self._call = self._steward.start("capture-start", **self._request)
         self._running = True
         self._thread = threading.Thread(target=self._read, name="labkit-capture", daemon=True)
@@ -84,15 +89,20 @@ class Capture:
             raise self._failed
         if not begun:
             self._call.cancel()
+            why = f"the steward did not begin within {START_TIMEOUT:g} s"
+            raise LinkError(f"cannot capture {', '.join(self.links)}", why=why)
         return self
 
     def stop(self) -> None:
-        """End it, with every packet that passed before; again is fine."""
-        if not self._running or self._thread is None:
+        """End it, with every packet that passed before; again is fine.
+
+        Raises `ConnectionLost` when it broke off before; the packets up to there are kept.
+        """
+        if not self._running or self._thread is None or self._call is None:
             return
         try:
-            if self._failed is None:
-                self._steward.call("capture-stop", capture=self._number)
+            with contextlib.suppress(ConnectionLost, StewardProblem):  # its reader tells
+                self._call.send(end=True)
         finally:
             self._thread.join()
             self._running = False
@@ -201,8 +211,14 @@ class Capture:
         try:
             for part in self._call.parts(FOREVER):
                 self._take(part.facts, part.data)
-        except LabkitError as error:
-            self._failed = error  # raised where people look: in start() or stop()
+        except StewardProblem as error:  # raised where people look: in start() or stop()
+            self._failed = LinkError(f"cannot capture {', '.join(self.links)}", why=error.why)
+        except ConnectionLost as error:
+            self._failed = ConnectionLost(
+                f"the capture of {', '.join(self.links)} broke off",
+                why=f"{error}; {len(self)} packets were seen before",
+                fix="They are kept. Begin another one.",
+            )
         with self._changed:
             self._changed.notify_all()
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from labkit.cli import show
+from labkit.cli.image import STAGES
 from labkit.events import (
     Converged,
     Event,
@@ -101,7 +102,7 @@ class Progress:
     def _note_image(self, event: Event) -> None:
         match event:
             case ImageBuildStage():
-                self._begin(f"image {event.subject}", f"is built: {event.stage}")
+                self._begin(f"image {event.subject}", STAGES.get(event.stage, event.stage))
             case PackageProgress():
                 self._packages[event.subject] = event.done
                 self._tell_download(sum(self._packages.values()))
@@ -124,7 +125,7 @@ class Progress:
     def _tell_download(self, size: int) -> None:
         for subject, active in self._active.items():
             if subject.startswith("image "):
-                active.words = f"is built: download, {show.size(size)}"
+                active.words = f"downloading packages: {show.size(size)}"
 
     def left(self) -> str:
         """How long it will take, as far as it is known."""
@@ -164,7 +165,7 @@ def log_line(event: Event) -> str | None:
         case StepFailed():
             return f"{event.subject}: {event.kind} failed: {event.why}"
         case ImageBuildStage():
-            return f"image {event.subject} is built: {event.stage}"
+            return f"image {event.subject}: {STAGES.get(event.stage, event.stage)}"
         case ImageBuilt() if not event.cached:
             return f"image {event.subject} is built, {event.seconds:.0f} s"
         case ImageCopied():

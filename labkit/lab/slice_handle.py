@@ -30,7 +30,9 @@ from labkit.plan.again import take_away
 from labkit.plan.steps import SetLink
 from labkit.plan_frame import plan_frame
 from labkit.store import Lease, Record, Store
-from labkit.wish import Slice
+from labkit.wish import LinkWish, Slice
+from labkit.wish.links import link_wish
+from labkit.wish.vms import vm_wish
 
 MOST_EVENTS = 10_000
 
@@ -94,8 +96,12 @@ class LabSlice:
             self._record = self._store.save_wish(wish, seen_version=self._record.version)
 
     def add_vm(self, name: str, **settings: Any) -> LabVM:
-        """Want one more VM; `settings` are those of `labkit.wish.VMWish`."""
-        self.set_wish(self.wish.with_vm(name, **settings))
+        """Want one more VM; `settings` are those of `labkit.wish.VMWish`.
+
+        One that is wished already, just so, is left as it is: a notebook can be run again.
+        """
+        if name not in self or self.wish[name] != vm_wish(name, **settings):
+            self.set_wish(self.wish.with_vm(name, **settings))
         return LabVM(self, name)
 
     def change_vm(self, name: str, **settings: Any) -> LabVM:
@@ -110,8 +116,12 @@ class LabSlice:
     def link(self, *ends: str, name: str | None = None, **settings: Any) -> LabLink:
         """Want a link between interfaces, two or more: ``link("r1:eth1", "r2:eth1", loss="1%")``.
 
-        An end may be only a VM's name: its first free interface is taken.
+        An end may be only a VM's name: its first free interface is taken. A link that joins these
+        ends already is left as it is, unless it should be another.
         """
+        there = self.wish.joining(*ends)
+        if there is not None and name in (None, there.name) and _is_so(there, settings):
+            return LabLink(self, there.name)
         before = {link.name for link in self.wish.links}
         self.set_wish(self.wish.with_link(*ends, name=name, **settings))
         made = next(link.name for link in self.wish.links if link.name not in before)
@@ -356,3 +366,8 @@ class LabSlice:
 
     def _forget_ears(self) -> None:
         self._hears.clear()
+
+
+def _is_so(link: LinkWish, settings: Mapping[str, Any]) -> bool:
+    """Whether a link has these settings; those not given may be any."""
+    return not settings or link_wish(link.name, link.ends, **settings) == link

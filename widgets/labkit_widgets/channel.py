@@ -126,7 +126,9 @@ class LiveWidget(anywidget.AnyWidget):
         view.sent(len(data))
         self._tell(view, "data", [data])
 
-    def _tell(self, view: View, kind: str, buffers: list[bytes] | None = None, **facts: Any) -> None:
+    def _tell(
+        self, view: View, kind: str, buffers: list[bytes] | None = None, **facts: Any
+    ) -> None:
         if self.comm is not None:  # else the widget was closed
             self.send({"k": kind, "ch": view.ch, **facts}, buffers)
 

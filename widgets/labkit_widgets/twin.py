@@ -13,7 +13,6 @@ from IPython.display import publish_display_data
 Bundle = dict[str, Any]
 
 
-
 class Twin:
     """An output beside the live one; the page hides it while the live one is there.
 
