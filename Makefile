@@ -20,8 +20,8 @@ QUICK := not ssh and not browser and not slow and not vm
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.run ## Create real VM disks, show them as tables, delete them
-	@.ci/setup apt "real VM disks" qemu-img=qemu-utils || true
+demo: $(VENV)/.run ## Create real VM disks and a real network, show them, delete them
+	@.ci/setup apt "real VM disks and machines" qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86 || true
 	@$(BIN)/labkit demo
 
 lab: $(VENV)/.notebook ## Open JupyterLab on the quickstart notebook

@@ -18,7 +18,7 @@ from labkit.calls import Call, Facts
 from labkit.errors import ConnectionLost, LabkitError, LinkError, NotSeen, StewardProblem
 from labkit.packets import packets_frame
 from labkit.programs.frame_headers import ETHERTYPES, IP_PROTOCOLS
-from labkit.programs.pcap import Packet, Reader
+from labkit.programs.pcap import RECORD_SIZE, Packet, Reader
 from labkit.steward import Steward
 
 MAX_BYTES = 256 << 20  # of one capture in memory; what comes then is counted as dropped
@@ -128,6 +128,21 @@ class Capture:
         """Write the packets so far as a pcap file."""
         Path(path).expanduser().write_bytes(self.pcap)
 
+    def take(self, within: float | str, most: int | None = None) -> tuple[bytes, list[Row]]:
+        """What has come since the last `take`, as pcap bytes and as rows; it is then forgotten.
+
+        Waits for it at most so long, and takes at most so many packets. A capture whose packets
+        are taken may go on for days.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._pcap or self._has_ended(), _seconds(within))
+            count = len(self._seen) if most is None else min(most, len(self._seen))
+            rows = self._fresh(0)[:count]
+            left = sum(RECORD_SIZE + len(packet.data) for _, packet in self._seen[count:])
+            data = bytes(self._pcap[: len(self._pcap) - left])
+            del self._pcap[: len(data)], self._seen[:count], self._rows[:count]
+        return data, rows
+
     def wait_for(self, matches: Callable[[Row], bool], within: float | str) -> Row | None:
         """The first packet, also of those already seen, for which `matches(row)` holds.
 
@@ -181,7 +196,10 @@ class Capture:
     # inside
 
     def _grown(self, known: int) -> bool:
-        return len(self._seen) > known or self._thread is None or not self._thread.is_alive()
+        return len(self._seen) > known or self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self._thread is None or not self._thread.is_alive()
 
     def _fresh(self, position: int) -> list[Row]:
         for link, packet in self._seen[len(self._rows) :]:
