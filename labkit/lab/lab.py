@@ -9,6 +9,7 @@ from typing import Self
 import pandas as pd
 
 from labkit.engines import Belonging, Engine
+from labkit.errors import UnknownSlice
 from labkit.events import Listener, ignore
 from labkit.frames import frame
 from labkit.lab import doctor, tables
@@ -74,8 +75,14 @@ class Lab:
     def slice(self, name: str) -> LabSlice:
         """The slice of this name: a new, empty one, or the one that is there, running or not."""
         found = self._slices.get(name)
-        if found is None or name not in self._store.names():
-            found = self._slices[name] = LabSlice(self._engine, self._store, name)
+        if found is not None:
+            try:
+                found.reread()
+            except UnknownSlice:
+                pass  # deleted: what is there from now on is another one
+            else:
+                return found
+        found = self._slices[name] = LabSlice(self._engine, self._store, name)
         return found
 
     def preview(self, wish: Slice) -> Plan:
