@@ -12,6 +12,7 @@ import os
 import resource
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -119,6 +120,53 @@ class BareLine:
             said += self._line.recv(1 << 16)
 
 
+class BareScreen:
+    """A client of the machine's screen that does nothing with what it is told."""
+
+    def __init__(self, lab: MachinesLab) -> None:
+        self._connection = lab.machines.get(1).open_screen()
+        self._rest = bytearray()
+        self._take(12)
+        self._connection.write(b"RFB 003.008\n", WAIT)
+        self._take(self._take(1)[0])
+        self._connection.write(b"\1", WAIT)  # no password
+        self._take(4)
+        self._connection.write(b"\1", WAIT)  # shared
+        self._size = struct.unpack("!HH", self._take(4))
+        self._take(16)
+        self._take(struct.unpack("!I", self._take(4))[0])
+        self._connection.write(struct.pack("!BxHi", 2, 1, 0), WAIT)  # plain pixels only
+        self.update(incremental=0)
+
+    def update(self, incremental: int = 1) -> None:
+        """Ask for what has changed, and wait for it."""
+        self._connection.write(struct.pack("!BBHHHH", 3, incremental, 0, 0, *self._size), WAIT)
+        while self._take(1)[0] != 0:
+            pass
+        _, count = struct.unpack("!BH", self._take(3))
+        for _ in range(count):
+            _, _, width, height, _ = struct.unpack("!HHHHi", self._take(12))
+            self._take(width * height * 4)
+
+    def rate(self) -> float:
+        """Updates a second, each asked for as soon as the one before is there."""
+        began, count = time.perf_counter(), 0
+        while (passed := time.perf_counter() - began) < SECONDS:
+            self.update()
+            count += 1
+        return count / passed
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _take(self, size: int) -> bytes:
+        while len(self._rest) < size:
+            self._rest += self._connection.read(1 << 16, WAIT)
+        data = bytes(self._rest[:size])
+        del self._rest[:size]
+        return data
+
+
 @contextmanager
 def opened(lab: MachinesLab, *cells: str) -> Iterator[front.Notebook]:
     """A notebook whose first cell finds the machine; the others are not run."""
@@ -169,10 +217,15 @@ def type_on_console(lab: MachinesLab, rounds: int) -> None:
         notebook.hide_side_bar()
         page.locator(".jp-Cell").first.click()
         notebook.command("notebook:run-cell-and-select-next")
-        page.wait_for_function("() => document.querySelector('.jp-InputPrompt').innerText === '[1]:'")
+        page.wait_for_function(
+            "() => document.querySelector('.jp-InputPrompt').innerText === '[1]:'"
+        )
         time.sleep(2)
         painted, connected = page.evaluate(TIME_PAINT)
-        print(f"{'first paint after the cell was run':<38} {painted:6.1f} ms, connected {connected:.1f} ms")
+        print(
+            f"{'first paint after the cell was run':<38} {painted:6.1f} ms,"
+            f" connected {connected:.1f} ms"
+        )
         page.evaluate(WATCH_KEYS)
         for _ in range(rounds):
             times["bare"] += [bare.key() for _ in range(KEYS)]
@@ -193,6 +246,7 @@ def watch_screen(lab: MachinesLab, rounds: int) -> None:
     """Updates a second while the screen scrolls, and messages while it is still."""
     guest = lab.machines.get(1).guest
     rates: list[float] = []
+    bare: list[float] = []
     with opened(lab, "faces.screen(vm)") as notebook:
         notebook.hide_side_bar()
         notebook.run_all()
@@ -210,9 +264,15 @@ def watch_screen(lab: MachinesLab, rounds: int) -> None:
             time.sleep(SECONDS)
             last = page.evaluate("() => window.updates")
             rates.append((last - first) / (time.perf_counter() - began))
+            raw = BareScreen(lab)
+            bare.append(raw.rate())
+            raw.close()
             guest.run("kill $(cat /tmp/scrolls)")
             time.sleep(1)
-    print(f"{'screen of a scrolling console':<38} {statistics.median(rates):6.1f} updates/s")
+    print(
+        f"{'screen of a scrolling console':<38} {statistics.median(rates):6.1f} updates/s"
+        f"   bare client beside it {statistics.median(bare):.1f}"
+    )
     print(f"{'screen that is still':<38} {still:6d} messages in {SECONDS:.0f} s")
 
 
@@ -228,7 +288,10 @@ def import_cost(rounds: int) -> None:
     count = 2 * rounds + 1
     ours = statistics.median(seconds("import labkit_widgets") for _ in range(count))
     bare = statistics.median(seconds("import ipywidgets") for _ in range(count))
-    print(f"{'import labkit_widgets':<38} {ours * 1000:6.0f} ms of CPU     ipywidgets alone {bare * 1000:.0f} ms")
+    print(
+        f"{'import labkit_widgets':<38} {ours * 1000:6.0f} ms of CPU"
+        f"     ipywidgets alone {bare * 1000:.0f} ms"
+    )
 
 
 def main() -> None:

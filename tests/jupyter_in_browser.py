@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import nbformat
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
@@ -112,7 +111,7 @@ class Notebook:
         self.page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
 
     def theme(self, name: str) -> None:
-        """"Dark" or "Light"."""
+        """ "Dark" or "Light"."""
         self.command("apputils:change-theme", {"theme": f"JupyterLab {name}"})
         light = "true" if name == "Light" else "false"
         expect(self.page.locator("body")).to_have_attribute("data-jp-theme-light", light)
@@ -275,9 +274,14 @@ def open_cells(
 
 def write_notebook(path: Path, *cells: str) -> None:
     """A notebook file with code cells."""
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(made, path)
+    common: dict[str, Any] = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    made = {
+        "cells": [common | {"id": f"cell{n}", "source": code} for n, code in enumerate(cells)],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(made))
 
 
 def _note(message: ConsoleMessage, complaints: list[str]) -> None:
