@@ -8,9 +8,11 @@ PYTEST := $(BIN)/pytest $(if $(CI),--fail-on-skip)
 # JupyterLab refuses to run as root unless told.
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 LAB_ARGS ?=
+# What the widgets' bundles are made of: an installation makes them anew when it has changed.
+SCRIPTS := $(wildcard widgets/js/*.json widgets/js/*.mjs widgets/js/src/*) widgets/hatch_build.py
 QUICK := not ssh and not browser and not slow and not vm
 
-.PHONY: help demo lab test test-all check units notebooks notebooks-save test-ssh test-vm test-browser test-slow docs benchmarks format clean
+.PHONY: help demo lab test test-all check units notebooks notebooks-save test-js test-ssh test-vm test-browser test-slow docs benchmarks format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -22,7 +24,7 @@ demo: $(VENV)/.run ## Create real VM disks, show them as tables, delete them
 lab: $(VENV)/.notebook ## Open JupyterLab on the quickstart notebook
 	$(BIN)/jupyter lab $(ROOT) $(LAB_ARGS) notebooks/01_quickstart.ipynb
 
-test: $(VENV)/.dev check units notebooks ## The quick suite: checks, units, simulator, real qemu-img, notebooks
+test: $(VENV)/.dev check units test-js notebooks ## The quick suite: checks, units, simulator, real qemu-img, notebooks
 
 test-all: test test-ssh test-browser test-slow ## Everything: adds real SSH, a real browser and slow tests
 
@@ -42,6 +44,10 @@ notebooks: $(VENV)/.dev ## The tutorial notebooks, their outputs compared
 
 notebooks-save: $(VENV)/.dev ## Execute the tutorial notebooks and save their outputs
 	$(BIN)/python tests/notebooks/save.py $(NOTEBOOKS)
+
+test-js: $(VENV)/.dev ## The widgets' JavaScript without a browser, and the sizes of its bundles
+	$(BIN)/node --test tests/js/*.test.mjs
+	@$(BIN)/node widgets/js/sizes.mjs
 
 test-ssh: $(VENV)/.dev ## Tests with a real OpenSSH server on loopback
 	@.ci/setup apt "tests over SSH" qemu-img=qemu-utils sshd=openssh-server ssh=openssh-client
@@ -73,14 +79,14 @@ format: $(VENV)/.dev ## Format the code
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-$(VENV)/.run: pyproject.toml
+$(VENV)/.run: pyproject.toml $(SCRIPTS)
 	@.ci/setup venv $(VENV)
 	@touch $@
 
-$(VENV)/.notebook: pyproject.toml
+$(VENV)/.notebook: pyproject.toml $(SCRIPTS)
 	@.ci/setup venv $(VENV) notebook
 	@touch $@ $(VENV)/.run
 
-$(VENV)/.dev: pyproject.toml
+$(VENV)/.dev: pyproject.toml $(SCRIPTS)
 	@.ci/setup venv $(VENV) dev
 	@touch $@ $(VENV)/.run $(VENV)/.notebook

@@ -60,9 +60,26 @@ class Call:
     def parts(self, timeout: float) -> Iterator[Part]:
         """The parts as they come, up to the answer; raises what `result` raises."""
         deadline = time.monotonic() + timeout
-        while (part := self._next(deadline)) is not None:
+        while True:
+            try:
+                part = self._next(deadline)
+            except queue.Empty:
+                self.cancel()
+                raise self._late(timeout, "it was cancelled") from None
+            if part is None:
+                return
             yield part
             self._took(len(part.data))
+
+    def take(self, timeout: float) -> Part | None:
+        """The next part, None after the last; `CommandTimeout` when none came: it runs on."""
+        try:
+            part = self._next(time.monotonic() + timeout)
+        except queue.Empty:
+            raise self._late(timeout, "it runs on") from None
+        if part is not None:
+            self._took(len(part.data))
+        return part
 
     def result(self, timeout: float = DEFAULT_TIMEOUT) -> Part:
         """The answer, once it is there; parts that were not read are dropped.
@@ -84,7 +101,7 @@ class Call:
             with self._room_changed:
                 size = len(piece)
                 if not self._room_changed.wait_for(partial(self._may_send, size), timeout):
-                    raise self._late(timeout)
+                    raise self._late(timeout, "what was sent before is not used")
                 self._room -= size
             rest = rest[len(piece) :]
             self._link.send({"id": self._number, "more": {} if rest else facts}, piece)
@@ -127,12 +144,7 @@ class Call:
         return self._room >= size or self._ended is not None
 
     def _next(self, deadline: float) -> Part | None:
-        left = deadline - time.monotonic()
-        try:
-            part = self._parts.get(timeout=max(0.0, left))
-        except queue.Empty:
-            self.cancel()
-            raise self._late(left) from None
+        part = self._parts.get(timeout=max(0.0, deadline - time.monotonic()))
         if part is not None:
             assert isinstance(part, Part)
             return part
@@ -147,10 +159,10 @@ class Call:
             taken, self._taken = self._taken, 0
             self._link.send({"id": self._number, "took": taken}, b"")
 
-    def _late(self, timeout: float) -> CommandTimeout:
+    def _late(self, timeout: float, outcome: str) -> CommandTimeout:
         return CommandTimeout(
             f"{self._verb} did not end on {self._link.where}",
-            why="it took longer than it was given; it was cancelled",
+            why=f"it took longer than it was given; {outcome}",
             fix="Give it a longer timeout, or find out what it waits for.",
             timeout=timeout,
         )

@@ -9,17 +9,19 @@ from typing import Any, Self
 from labkit import rules
 from labkit.calls import Facts, Part
 from labkit.errors import MachineError, MachineUnknown
-from labkit.executor import DEFAULT_TIMEOUT, Executor
+from labkit.executor import DEFAULT_TIMEOUT, Connection, Executor
 from labkit.guest import Guest
 from labkit.machine_problems import tail_of, translated
 from labkit.programs import qemu
 from labkit.steward import Steward
+from labkit.streams import CallStream
 
 START_TIMEOUT = 90.0
 SHUTDOWN_TIMEOUT = 60.0
 SLACK = 30.0
 MAX_INDEX = 65535
 CONSOLE_LIMIT = 1 << 16
+CONSOLE_PAST = 1 << 18
 SCREENSHOT = "screen.png"
 
 
@@ -184,11 +186,7 @@ class Machine:
         except MachineError as error:
             if "no graphical" not in error.why.lower() and "console" not in error.why.lower():
                 raise
-            raise MachineError(
-                f"cannot take a picture of {self.name}",
-                why="it has no screen",
-                fix="Start it with screen=True, or read its serial console.",
-            ) from error
+            raise self._no_screen("take a picture of") from error
         path = f"{self._steward.facts['folder']}/m{self.index}/{SCREENSHOT}"
         return self._executor.get(self._steward.host, path)
 
@@ -218,6 +216,29 @@ class Machine:
             call.send(data)
             call.cancel()
 
+    def open_console(self, *, past: int = CONSOLE_PAST, after: int | None = None) -> CallStream:
+        """Its serial console as bytes both ways; begins with at most `past` bytes of before.
+
+        `after` is the `position` where an earlier stream ended: what was read there is left out.
+        Any number may be open at once.
+        """
+        rules.integer(past, "past", 0, 1 << 30)
+        known = self._ask("open the console of", "console-read", limit=1).facts
+        start, end = known["start"], known["end"]
+        place = max(start, end - past)
+        if after is not None and place < after <= end:  # else it is another machine's, or long ago
+            place = after
+        with translated(f"cannot open the console of {self.name}"):
+            call = self._steward.start("console-attach", index=self.index, **{"from": place})
+        return CallStream(call, f"use the console of {self.name}")
+
+    def open_screen(self) -> Connection:
+        """Its screen as bytes both ways, in the protocol of VNC (RFB); any number at once."""
+        if not self._qmp("open the screen of", "query-vnc")["enabled"]:
+            raise self._no_screen("open the screen of")
+        path = f"{self._steward.facts['folder']}/m{self.index}/{qemu.SCREEN}"
+        return self._executor.connect(self._steward.host, path)
+
     def qmp(self, command: str, **arguments: Any) -> Any:
         """A command of QEMU's monitor, and what it returns."""
         return self._qmp("command", command, **arguments)
@@ -233,6 +254,13 @@ class Machine:
     def _qmp(self, doing: str, command: str, **arguments: Any) -> Any:
         facts = self._ask(doing, "machine-qmp", execute=command, arguments=arguments).facts
         return facts["return"]
+
+    def _no_screen(self, doing: str) -> MachineError:
+        return MachineError(
+            f"cannot {doing} {self.name}",
+            why="it has no screen",
+            fix="Start it with screen=True, or read its serial console.",
+        )
 
     def _ask(self, doing: str, verb: str, wait: float = DEFAULT_TIMEOUT, **facts: Any) -> Part:
         with translated(f"cannot {doing} {self.name}"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -14,10 +15,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import nbformat
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_OPTIONS = [
@@ -46,6 +48,17 @@ ALL_RAN = """() => {
   return code.every((cell) => cell.model.executionCount !== null)
     && notebook.context.sessionContext.session.kernel.status === 'idle';
 }"""
+# The kernel's state tells nothing here: a widget's message makes it idle while the cell runs on.
+START_CODE = """(code) => {
+  const notebook = window.jupyterapp.shell.currentWidget;
+  window.labkitKernel = notebook.context.sessionContext.session.kernel;
+  window.labkitCell = '';
+  const cell = window.labkitKernel.requestExecute({code});
+  cell.onIOPub = (message) => {
+    if (message.header.msg_type === 'stream') window.labkitCell = 'running';
+  };
+  cell.done.finally(() => { window.labkitCell = 'ended'; });
+}"""
 # What a page may say on its console without anything being wrong: nothing so far.
 ALLOWED_NOISE: tuple[re.Pattern[str], ...] = ()
 
@@ -63,6 +76,7 @@ class Notebook:
     """A notebook opened in a page, and what the page complained about."""
 
     page: Page
+    path: Path
     complaints: list[str] = field(default_factory=list)
 
     def run_all(self) -> None:
@@ -70,6 +84,37 @@ class Notebook:
         # The promise is not returned: behind a dialog it would be waited for without an end.
         self.command("notebook:run-all-cells")
         self.page.wait_for_function(ALL_RAN, timeout=OPEN_SECONDS * 1000)
+
+    def start_cell(self, code: str) -> None:
+        """Run code in the kernel, outside of any cell, and return once it runs."""
+        self.page.evaluate(START_CODE, f"print('started', flush=True)\n{code}")
+        self.page.wait_for_function("() => window.labkitCell === 'running'")
+
+    def is_running(self) -> bool:
+        """Whether what `start_cell` started still runs."""
+        return bool(self.page.evaluate("() => window.labkitCell === 'running'"))
+
+    def interrupt(self) -> None:
+        """Interrupt what `start_cell` started, and wait for its end."""
+        self.page.evaluate("() => { window.labkitKernel.interrupt(); }")
+        self.page.wait_for_function("() => window.labkitCell === 'ended'")
+
+    def save(self) -> dict[str, Any]:
+        """Save the notebook; answers what is in its file."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
+        content: dict[str, Any] = json.loads(self.path.read_text())
+        return content
+
+    def reload(self) -> None:
+        """Load the page anew, as F5 does; the kernel lives on."""
+        self.page.reload()
+        self.page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
+
+    def theme(self, name: str) -> None:
+        """"Dark" or "Light"."""
+        self.command("apputils:change-theme", {"theme": f"JupyterLab {name}"})
+        light = "true" if name == "Light" else "false"
+        expect(self.page.locator("body")).to_have_attribute("data-jp-theme-light", light)
 
     def hide_side_bar(self) -> None:
         self.command("application:toggle-left-area")
@@ -125,9 +170,11 @@ def _jupyterlab(folder: Path, root: Path, port: int, output: BinaryIO) -> subpro
         "--LabApp.extension_manager=readonly",
         f"--ServerApp.root_dir={root}",
     )
+    environment = os.environ | {name: str(folder / path) for name, path in own.items()}
+    environment["PYTHONPATH"] = str(Path(__file__).parent)  # for what a test's notebook needs
     return subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", *options],
-        env=os.environ | {name: str(folder / path) for name, path in own.items()},
+        env=environment,
         stdout=output,
         stderr=subprocess.STDOUT,
     )
@@ -166,7 +213,7 @@ def open_notebook(browser: Browser, server: Server) -> Iterator[Callable[[Path],
         shutil.copy(path, server.root)
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         page.set_default_timeout(15_000)
-        notebook = Notebook(page)
+        notebook = Notebook(page, server.root / path.name)
         opened.append(notebook)
         page.on("pageerror", lambda error: notebook.complaints.append(str(error)))
         page.on("console", lambda message: _note(message, notebook.complaints))
@@ -181,6 +228,30 @@ def open_notebook(browser: Browser, server: Server) -> Iterator[Callable[[Path],
             " { await w.context?.sessionContext?.shutdown(); } }"
         )
         notebook.page.close()
+
+
+@pytest.fixture
+def open_cells(
+    open_notebook: Callable[[Path], Notebook], tmp_path: Path
+) -> Callable[..., Notebook]:
+    """Opens a notebook of the given code cells, and runs them."""
+
+    def open_them(*cells: str) -> Notebook:
+        path = tmp_path / f"{secrets.token_hex(4)}.ipynb"
+        write_notebook(path, *cells)
+        opened = open_notebook(path)
+        opened.hide_side_bar()
+        opened.run_all()
+        return opened
+
+    return open_them
+
+
+def write_notebook(path: Path, *cells: str) -> None:
+    """A notebook file with code cells."""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(made, path)
 
 
 def _note(message: ConsoleMessage, complaints: list[str]) -> None:
