@@ -58,6 +58,7 @@ class HostsEngine:
         self._disks: dict[Listener, QCOWManager] = {}
         self._folders: dict[str, str] = {}
         self._found: dict[str, Finding] = {}
+        self._sizes: dict[str, Host] = {}
 
     def __repr__(self) -> str:
         return f"<HostsEngine {self.name}: {', '.join(self._hosts)}>"
@@ -68,12 +69,16 @@ class HostsEngine:
         return tuple(fan_out(self._host, self._hosts))
 
     def _host(self, host: str) -> Host:
-        try:
-            facts = self._survey(host, [])
-        except OUT_OF_REACH:
-            return Host(host, cores=0, memory_mb=0, reachable=False)
-        memory = max(0, (facts["memory"] >> 20) - RESERVED_MB)
-        return Host(host, cores=facts["cores"], memory_mb=memory)
+        """What a host can give is asked once: its size does not change, and whether it can be
+        reached is seen whenever it is looked at."""
+        if host not in self._sizes:
+            try:
+                facts = self._survey(host, [])
+            except OUT_OF_REACH:
+                return Host(host, cores=0, memory_mb=0, reachable=False)
+            memory = max(0, (facts["memory"] >> 20) - RESERVED_MB)
+            self._sizes[host] = Host(host, cores=facts["cores"], memory_mb=memory)
+        return self._sizes[host]
 
     def observe(self, slice_id: SliceId, allocation: Allocation) -> Observed:
         hosts = list(dict.fromkeys([*self._hosts, *(vm.host for vm in allocation.everyone)]))

@@ -36,6 +36,7 @@ class Application:
         self._tell = tell
         self._asked_to_stop = is_stopping
         self._stopping = threading.Event()
+        self._took: list[tuple[str, float]] = []
 
     def apply(self, plan: Plan) -> None:
         """Do the plan; the first error is raised after all that could be done was done.
@@ -44,12 +45,14 @@ class Application:
         what is half done is never left to run by itself.
         """
         failures: list[LabkitError] = []
+        self._took.clear()
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="labkit-step") as pool:
             try:
                 self._run(plan, pool, failures)
             except BaseException:
                 self._stopping.set()
                 raise
+        self._store.took(self._took)
         if failures:
             raise _first(failures)
 
@@ -97,7 +100,7 @@ class Application:
             raise
         taken = time.monotonic() - began
         self._store.end(self._lease, intent)
-        self._store.took(step.kind, taken)
+        self._took.append((step.kind, taken))
         self._tell(StepDone(step.host, step.name, step.kind, taken))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,13 +174,17 @@ class Store:
             ended = {"ended": self._clock(), "outcome": outcome}
             connection.execute(update(intents).where(mine).values(**ended))
 
-    def took(self, kind: str, seconds: float) -> None:
-        """Remember how long something of a kind took."""
+    def took(self, each: Sequence[tuple[str, float]]) -> None:
+        """Remember how many seconds things of some kinds took."""
+        if not each:
+            return
         with self._database.writing() as connection:
-            connection.execute(insert(durations).values(kind=kind, seconds=seconds))
-            mine = select(durations.c.id).where(durations.c.kind == kind)
-            old = mine.order_by(durations.c.id.desc()).offset(REMEMBERED)
-            connection.execute(delete(durations).where(durations.c.id.in_(old)))
+            rows = [{"kind": kind, "seconds": seconds} for kind, seconds in each]
+            connection.execute(insert(durations), rows)
+            for kind in {kind for kind, _ in each}:
+                mine = select(durations.c.id).where(durations.c.kind == kind)
+                old = mine.order_by(durations.c.id.desc()).offset(REMEMBERED)
+                connection.execute(delete(durations).where(durations.c.id.in_(old)))
 
     def usual_seconds(self) -> dict[str, float]:
         """By kind: the median of how long the last ones took."""
