@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from labkit import units
+from labkit import markup, units
 from labkit.calls import Call, Facts
 from labkit.errors import LabkitError, NotSeen
 from labkit.packets import packets_frame
@@ -23,6 +23,7 @@ from labkit.steward import Steward
 MAX_BYTES = 256 << 20  # of one capture in memory; what comes then is counted as dropped
 START_TIMEOUT = 30.0
 FOREVER = 10 * 365 * 86_400.0
+SHOWN, SHOWN_COLUMNS = 12, ("link", "source", "destination", "protocol", "length", "info")
 
 Row = dict[str, Any]
 
@@ -60,6 +61,25 @@ class Capture:
 
     def __len__(self) -> int:
         return len(self._seen)
+
+    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
+        with self._changed:
+            last = self._fresh(max(0, len(self._seen) - SHOWN))
+        rows = [[row.get(column, "") for column in SHOWN_COLUMNS] for row in last]
+        html = [
+            markup.heading(
+                f"Capture of {', '.join(self.links)}",
+                markup.chip(*(("running", markup.GOOD) if self._running else ("stopped", markup.QUIET))),
+                f"{len(self)} packets",
+                f"{self.dropped} dropped" if self.dropped else "",
+            )
+        ]
+        if rows:
+            html.append(markup.table(SHOWN_COLUMNS, rows))
+        if len(self) > len(rows):
+            html.append(markup.note(f"The last {len(rows)}; all of them: .packets"))
+        text = markup.text_table(rows)
+        return markup.bundle(f"{self!r}\n{text}".rstrip(), *html)
 
     def __enter__(self) -> Self:
         return self.start()

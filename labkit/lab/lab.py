@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 
 from labkit.engines import Engine
 from labkit.frames import frame
-from labkit.lab import tables
+from labkit.lab import reprs, tables
 from labkit.lab.profiles import engine_of, store_of
 from labkit.lab.slice_handle import LabSlice
+from labkit.markup import Bundle
 from labkit.store import Store
 
 PROFILE = "LABKIT_PROFILE"
@@ -40,6 +41,9 @@ class Lab:
     def __repr__(self) -> str:
         names = ", ".join(self._store.names()) or "none"
         return f"<Lab {self.profile}; slices: {names}>"
+
+    def _repr_mimebundle_(self, **_options: Any) -> Bundle:
+        return reprs.lab_bundle(self)
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from labkit.captures import Capture
+from labkit.lab import reprs
 from labkit.links import Links, LinkState
+from labkit.markup import Bundle
 from labkit.wish import LinkWish
 from labkit.wish.links import IMPAIRMENTS
 
@@ -25,6 +27,9 @@ class LabLink:
 
     def __repr__(self) -> str:
         return f"<Link {self.wish}: {self._slice.link_states[self.name]}>"
+
+    def _repr_mimebundle_(self, **_options: Any) -> Bundle:
+        return reprs.link_bundle(self)
 
     @property
     def wish(self) -> LinkWish:

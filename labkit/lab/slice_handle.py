@@ -18,13 +18,13 @@ from labkit.engines import Engine, SliceId
 from labkit.errors import LabkitError, MachineUnknown, UnknownSlice
 from labkit.events import Event, Listener, Listeners, MachineTold
 from labkit.executor import Result, fan_out
-from labkit.lab import tables
+from labkit.lab import faces, reprs, tables
 from labkit.lab.applying import Application
 from labkit.lab.converging import Outlook, converge, look_ahead, slice_id
 from labkit.lab.link_handle import LabLink
 from labkit.lab.vm_handle import LabVM
+from labkit.markup import Bundle
 from labkit.observed import Observed
-from labkit.picture import topology_text
 from labkit.plan import Plan
 from labkit.plan.steps import SetLink
 from labkit.plan_frame import plan_frame
@@ -58,7 +58,17 @@ class LabSlice:
             self._seen = Observed()
 
     def __repr__(self) -> str:
-        return topology_text(self.wish)
+        return reprs.slice_text(self.wish, self.states, self.link_states)
+
+    def _repr_mimebundle_(self, **_options: Any) -> Bundle:
+        return reprs.slice_bundle(self)
+
+    def _ipython_display_(self) -> None:
+        """As a live panel, where notebooks can show one; else IPython takes the bundle."""
+        faces.display("panel", self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [vm.name for vm in self.wish.vms]
 
     def __getitem__(self, name: str) -> LabVM:
         return self.get_vm(name)
@@ -157,7 +167,8 @@ class LabSlice:
 
         Ctrl-C is safe: what is done stays, and `deploy` goes on from there.
         """
-        self._converge()
+        with faces.progress(self):
+            self._converge()
         return self.vms
 
     def delete(self) -> None:
