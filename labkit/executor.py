@@ -24,6 +24,7 @@ from labkit.errors import (
     CommandTimeout,
     LabkitError,
     TransferError,
+    WorkerUnreachable,
 )
 
 DEFAULT_TIMEOUT = 30.0
@@ -162,7 +163,7 @@ class Executor(Protocol):
         """Start a program whose input and output are streamed, on a connection of its own."""
 
     def connect(self, host: str, path: str) -> Connection:
-        """Connect to a unix socket on the host."""
+        """Connect to a unix socket on the host; `WorkerUnreachable` when nobody serves it."""
 
     def put(self, host: str, path: str, data: bytes, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Write a small file, whole or not at all. ``~/`` is the home folder on the host."""
@@ -212,8 +213,17 @@ class BaseExecutor:
         raise NotImplementedError
 
     def connect(self, host: str, path: str) -> Connection:
-        """By a small program on the host; a socket that cannot be reached ends at once."""
-        return self.open(host, remote.program("relay", path))
+        """By a small program on the host, which says first whether it has connected."""
+        stream = self.open(host, remote.program("relay", path))
+        try:
+            if stream.read(1, DEFAULT_TIMEOUT):
+                return stream
+            why = stream.finish(DEFAULT_TIMEOUT).error_text.strip()
+        except BaseException:
+            stream.close()
+            raise
+        stream.close()
+        raise WorkerUnreachable(f"cannot connect to {path} on {host}", why=why, path=path)
 
     def execute_direct(
         self, remote_ip: str, command: str, timeout: float = DEFAULT_TIMEOUT

@@ -67,7 +67,7 @@ def topology_svg(
     `states` are those of VMs, by name: ``running``, ``starting``, ``paused``, ``panicked``,
     ``dead``, ``design`` (not deployed) or any other word, which is shown as one that is not known;
     a VM that is left out is not deployed. `link_states` are ``up``, ``traffic``, ``impaired``,
-    ``down`` or ``design``; a link that is left out is what the wish says.
+    ``down``, ``disconnected`` or ``design``; a link that is left out is what the wish says.
 
     Each VM is a group with ``data-vm`` and ``data-state``, each link one with ``data-link`` and
     ``data-state``; their ids are ``SLICE-vm-NAME`` and ``SLICE-link-NAME``.
@@ -93,7 +93,7 @@ class _Picture:
         self.wish, self.states = wish, states
         self.switches = [link for link in wish.links if len(link.ends) > 2]
         self.link_states = {
-            link.name: link_states.get(link.name) or _planned(link) for link in wish.links
+            link.name: _shown(link, link_states.get(link.name)) for link in wish.links
         }
         self.roomy = len(wish.vms) + len(self.switches) <= MOST_ROOMY
         self.labelled = (
@@ -355,8 +355,11 @@ _VM_ORDER = ("running", "starting", "paused", "panicked", "dead", "unknown", "de
 _LINK_ORDER = ("up", "traffic", "impaired", "down", "unknown", "design")
 
 
-def _planned(link: LinkWish) -> str:
-    return "down" if not link.up else "impaired" if link.impairments else "up"
+def _shown(link: LinkWish, state: str | None) -> str:
+    """The state of a link as it is drawn: one that is up and impairs packets is told apart."""
+    if state is None:
+        state = "up" if link.up else "down"
+    return "impaired" if state == "up" and link.impairments else state
 
 
 def _pairs(link: LinkWish) -> Iterator[tuple[str, str]]:

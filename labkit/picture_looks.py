@@ -59,7 +59,7 @@ LINK_LOOKS: Mapping[str, LinkLook] = {
     "unknown": LinkLook("unknown", WORDS, 2, dashes="1 6"),
 }
 _SAME_VM = {"ready": "running", "booting": "starting", "absent": "design"}
-_SAME_LINK = {"absent": "design"}
+_SAME_LINK = {"absent": "design", "disconnected": "down"}
 
 # What a VM is, where there is no state to tell: a screen, or the crossed ways of a router.
 HOST_SIGN = "M-6-5H6V3H-6ZM-3 6H3"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from labkit.calls import Call, Facts
 from labkit.errors import CommandTimeout, ConnectionLost, StewardProblem
@@ -38,6 +39,11 @@ class CallStream:
         with translated(f"cannot {self._what}"):
             self._call.send(bytes(data), timeout=timeout)
 
+    def tell(self, **facts: Any) -> None:
+        """Say something besides bytes to the other side."""
+        with translated(f"cannot {self._what}"):
+            self._call.send(**facts)
+
     def close(self) -> None:
         """End it, and wake up a thread that reads; again is fine."""
         if self._closed.is_set():
@@ -63,11 +69,12 @@ class CallStream:
         if "from" in facts:
             self.position = facts["from"] + len(data)
         if facts.get("refused"):
-            return _notice(f"{facts['refused']} bytes were not taken: the guest does not read")
+            return notice(f"{facts['refused']} bytes were not taken: the guest does not read")
         if facts.get("skipped"):
-            return _notice(f"{facts['skipped']} bytes were not kept") + data
+            return notice(f"{facts['skipped']} bytes were not kept") + data
         return data
 
 
-def _notice(text: str) -> bytes:
+def notice(text: str) -> bytes:
+    """A line of our own among what a terminal shows."""
     return f"\r\n[{text}]\r\n".encode()

@@ -26,9 +26,10 @@ from labkit.lab.vm_handle import LabVM
 from labkit.markup import Bundle
 from labkit.observed import Observed
 from labkit.plan import Plan
+from labkit.plan.again import take_away
 from labkit.plan.steps import SetLink
 from labkit.plan_frame import plan_frame
-from labkit.store import Record, Store
+from labkit.store import Lease, Record, Store
 from labkit.wish import Slice
 
 MOST_EVENTS = 10_000
@@ -189,16 +190,11 @@ class LabSlice:
 
     def reset(self, *names: str) -> pd.DataFrame:
         """Start VMs anew, all or those named, as if they had never run: disks are made again."""
-        wish = self.wish
-        for name in names:
-            _ = wish[name]
-        gone = set(names) or {vm.name for vm in wish.vms}
-        kept = wish
-        for name in gone:
-            kept = kept.without_vm(name)
-        self.set_wish(kept)
-        self._converge()
-        self.set_wish(wish)
+        gone = {self.wish[name].name for name in names} or {vm.name for vm in self.wish.vms}
+        self._stopping.clear()
+        with self._store.lease(self._name) as lease:
+            outlook = look_ahead(self._engine, self._store, self._name)
+            self._application(lease).apply(take_away(outlook.promised, outlook.seen, gone))
         return self.deploy()
 
     def stop(self) -> None:
@@ -228,10 +224,13 @@ class LabSlice:
             outlook = look_ahead(self._engine, self._store, self._name)
             steps = [step for step in outlook.plan.steps if isinstance(step, SetLink)]
             only = Plan(tuple(step for step in steps if step.name == name))
-            Application(
-                self._engine, self._store, lease, self.id, self.listeners, self._stopping.is_set
-            ).apply(only)
+            self._application(lease).apply(only)
         self.refresh()
+
+    def _application(self, lease: Lease) -> Application:
+        return Application(
+            self._engine, self._store, lease, self.id, self.listeners, self._stopping.is_set
+        )
 
     def refresh(self) -> pd.DataFrame:
         """Look at what is there; answers with the table of VMs."""

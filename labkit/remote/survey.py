@@ -23,7 +23,7 @@ import sys
 from typing import Any, Dict, List, Optional
 
 from labkit.remote.shared import run_base
-from labkit.remote.steward.process import MACHINE_FILE, PID_FILE, is_machine, locked_by, read_json
+from labkit.remote.steward.process import MACHINE_FILE, PID_FILE, is_machine, locked_by
 
 FOLDER = re.compile(r"[0-9a-f]{8}")
 MACHINE_FOLDER = re.compile(r"m([0-9]{1,5})")
@@ -77,6 +77,16 @@ def machine_facts(folder: str) -> Optional[Dict[str, Any]]:
         "about": known.get("about", {}),
         "notes": known.get("notes", {}),
     }
+
+
+def read_json(path: str) -> Optional[Dict[str, Any]]:
+    """A file of the steward's; None when it is not there or was cut off."""
+    try:
+        with open(path, "rb") as file:
+            value = json.loads(file.read().decode())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def steward_pid(folder: str) -> Optional[int]:

@@ -11,6 +11,7 @@ import "./frame.css";
 import "./terminal.css";
 
 const SCROLLBACK = 5000;
+const EDGE = { height: 13, width: 29 }; // of the body around the text: padding, and the scroll bar
 const FONT = 'ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", monospace';
 const AGAIN = "the view was away for too long"; // what the kernel says to a view it let go
 
@@ -68,11 +69,7 @@ class View {
     this.term = emulator(model);
     this.fit = new FitAddon();
     this.term.loadAddon(this.fit);
-    this.frame.body.style.setProperty("--labkit-rows", model.get("rows"));
-    this.term.open(this.frame.body);
-    this.term.attachCustomKeyEventHandler(clipboardKeys(this.term));
-    ownKeys(this.term.textarea);
-    this.term.textarea.setAttribute("aria-label", `${model.get("what")} of ${model.get("name")}; Shift+Escape leaves it`);
+    this.frame.root.toggleAttribute("data-resizable", model.get("resizable"));
     this.encoder = new TextEncoder();
     this.term.onData((text) => this.channel.send(this.encoder.encode(text)));
     this.term.onBinary((text) => this.channel.send(Uint8Array.from(text, (one) => one.charCodeAt(0) & 255)));
@@ -84,9 +81,19 @@ class View {
     this.noted = () => this.frame.tell(model.get("note"));
     model.on("change:note", this.noted);
     this.noted();
-    this.settle();
-    this.connect();
     this.frame.root.labkit = this; // for tests, and for who debugs
+  }
+
+  // Only what is in the page can be measured, and it is put there after it was made.
+  appeared() {
+    const { term, model } = this;
+    term.open(this.frame.body);
+    term.attachCustomKeyEventHandler(clipboardKeys(term));
+    ownKeys(term.textarea);
+    term.textarea.setAttribute("aria-label", `${model.get("what")} of ${model.get("name")}; Shift+Escape leaves it`);
+    this.settle();
+    this.fitted();
+    this.connect();
   }
 
   makeButtons() {
@@ -126,23 +133,31 @@ class View {
     this.again.hidden = false;
   }
 
-  // The height of the body is that of the rows asked for, once the font is known.
+  // As high as the rows asked for, and as wide as columns that stay as they are.
   settle() {
     const screen = this.frame.body.querySelector(".xterm-screen");
     const cell = screen.clientHeight / this.term.rows;
-    if (cell > 0) this.frame.body.style.height = `${Math.ceil(cell * this.model.get("rows")) + 12}px`;
-    if (!this.model.get("resizable")) this.frame.body.style.width = `${screen.clientWidth + 30}px`;
+    this.frame.body.style.height = `${Math.ceil(cell * this.model.get("rows")) + EDGE.height}px`;
+    if (!this.model.get("resizable")) this.frame.body.style.width = `${screen.clientWidth + EDGE.width}px`;
   }
 
-  // What fits; the columns of a line that cannot be told of a change stay as they are.
   resized() {
+    if (!this.frame.body.clientWidth || this.removed) return;
+    if (!this.term.element) this.appeared();
+    else if (this.fitted() && this.model.get("resizable")) {
+      this.channel.tell("size", { columns: this.term.cols, rows: this.term.rows });
+    }
+  }
+
+  // Take the size for which there is room; answers whether it has changed.
+  fitted() {
     const room = this.fit.proposeDimensions();
-    if (!room || Number.isNaN(room.rows) || !this.frame.body.clientHeight) return;
+    if (!room || Number.isNaN(room.rows)) return false;
     const columns = this.model.get("resizable") ? Math.max(room.cols, 20) : this.model.get("columns");
     const rows = Math.max(room.rows, 2);
-    if (columns === this.term.cols && rows === this.term.rows) return;
+    if (columns === this.term.cols && rows === this.term.rows) return false;
     this.term.resize(columns, rows);
-    if (this.model.get("resizable")) this.channel?.tell("size", { columns, rows });
+    return true;
   }
 
   // Another view of the same shell has another size: what is drawn is drawn for that one.
@@ -156,7 +171,7 @@ class View {
     this.stopTheme();
     this.showTwin();
     this.model.off("change:note", this.noted);
-    this.channel.close();
+    this.channel?.close();
     this.term.dispose();
     this.frame.root.remove();
   }
