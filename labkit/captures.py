@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -62,14 +62,19 @@ class Capture:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
+    def last(self, count: int, columns: Sequence[str] = SHOWN_COLUMNS) -> list[list[Any]]:
+        """Some columns of the last packets, for a look while it goes on."""
         with self._changed:
-            last = self._fresh(max(0, len(self._seen) - SHOWN))
-        rows = [[row.get(column, "") for column in SHOWN_COLUMNS] for row in last]
+            rows = self._fresh(max(0, len(self._seen) - count))
+        return [[row.get(column, "") for column in columns] for row in rows]
+
+    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
+        rows = self.last(SHOWN)
+        state = ("running", markup.GOOD) if self._running else ("stopped", markup.QUIET)
         html = [
             markup.heading(
                 f"Capture of {', '.join(self.links)}",
-                markup.chip(*(("running", markup.GOOD) if self._running else ("stopped", markup.QUIET))),
+                markup.chip(*state),
                 f"{len(self)} packets",
                 f"{self.dropped} dropped" if self.dropped else "",
             )

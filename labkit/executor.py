@@ -89,7 +89,8 @@ class Result:
         kind = markup.GOOD if self.ok else markup.BAD
         said = markup.readable(self.text)
         complained = markup.readable(self.error_text)
-        html = [markup.heading(f"$ {command}", markup.chip(f"status {self.returncode}", kind), *facts)]
+        chip = markup.chip(f"status {self.returncode}", kind)
+        html = [markup.heading(f"$ {command}", chip, *facts)]
         html += [markup.lines(said)] if said else []
         html += [markup.lines(complained, kind=markup.BAD)] if complained else []
         first = f"$ {command}  ({', '.join(filter(None, [f'status {self.returncode}', *facts]))})"

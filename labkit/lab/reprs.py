@@ -1,4 +1,4 @@
-"""How labs, slices, VMs and links look when a cell shows them: text, compact HTML, and a picture."""
+"""How labs, slices, VMs and links look in a cell: as text, compact HTML, and a picture."""
 
 from __future__ import annotations
 
@@ -81,10 +81,7 @@ def slice_svg(wish: Slice, states: Mapping[str, str], links: Mapping[str, str]) 
     return topology_svg(
         wish,
         states={name: picture_state(state) for name, state in states.items()},
-        link_states={
-            link.name: picture_link_state(link, links[link.name])
-            for link in wish.links
-        },
+        link_states={link.name: picture_link_state(link, links[link.name]) for link in wish.links},
     )
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from labkit.calls import Facts
 from labkit.captures import Capture
 from labkit.engines import Engine, SliceId
 from labkit.errors import LabkitError, MachineUnknown, UnknownSlice
-from labkit.events import Event, Listener, Listeners, MachineTold
+from labkit.events import Event, GaveUp, Listener, Listeners, MachineTold
 from labkit.executor import Result, fan_out
 from labkit.lab import faces, reprs, tables
 from labkit.lab.applying import Application
@@ -50,6 +51,7 @@ class LabSlice:
         self._seen: Observed | None = None
         self._told: deque[tuple[float, Event]] = deque(maxlen=MOST_EVENTS)
         self.listeners = Listeners(self._remember)
+        self.views: dict[str, object] = {}  # what faces keep of it, by their name
         self._stopping = threading.Event()
         self._lock = threading.RLock()
         self._hears: dict[str, Callable[[], None]] = {}
@@ -179,7 +181,7 @@ class LabSlice:
             self.reread()
         except UnknownSlice:
             return
-        with self._store.lease(self._name) as lease:
+        with self._at_work() as lease:
             self._record = self._store.save_wish(
                 self.wish.emptied(), seen_version=self._record.version
             )
@@ -192,7 +194,7 @@ class LabSlice:
         """Start VMs anew, all or those named, as if they had never run: disks are made again."""
         gone = {self.wish[name].name for name in names} or {vm.name for vm in self.wish.vms}
         self._stopping.clear()
-        with self._store.lease(self._name) as lease:
+        with self._at_work() as lease:
             outlook = look_ahead(self._engine, self._store, self._name)
             self._application(lease).apply(take_away(outlook.promised, outlook.seen, gone))
         return self.deploy()
@@ -204,7 +206,7 @@ class LabSlice:
     def _converge(self) -> Outlook:
         self._stopping.clear()
         self.reread()
-        with self._store.lease(self._name) as lease:
+        with self._at_work() as lease:
             try:
                 outlook = converge(
                     self._engine, self._store, lease, self.listeners, self._stopping.is_set
@@ -220,12 +222,22 @@ class LabSlice:
         if not (self._seen and any(link.name == name for link in self._seen.links)):
             return
         self._stopping.clear()
-        with self._store.lease(self._name) as lease:
+        with self._at_work() as lease:
             outlook = look_ahead(self._engine, self._store, self._name)
             steps = [step for step in outlook.plan.steps if isinstance(step, SetLink)]
             only = Plan(tuple(step for step in steps if step.name == name))
             self._application(lease).apply(only)
         self.refresh()
+
+    @contextmanager
+    def _at_work(self) -> Iterator[Lease]:
+        """Alone at work on the slice; who listens hears of an early end."""
+        with self._store.lease(self._name) as lease:
+            try:
+                yield lease
+            except BaseException as error:
+                self.listeners(GaveUp("", self._name, str(error) or type(error).__name__))
+                raise
 
     def _application(self, lease: Lease) -> Application:
         return Application(
