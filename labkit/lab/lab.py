@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 
@@ -12,10 +12,11 @@ from labkit.engines import Belonging, Engine
 from labkit.errors import UnknownSlice
 from labkit.events import Listener, ignore
 from labkit.frames import frame
-from labkit.lab import doctor, tables
+from labkit.lab import doctor, reprs, tables
 from labkit.lab.converging import preview
 from labkit.lab.profiles import engine_of, store_of
 from labkit.lab.slice_handle import LabSlice
+from labkit.markup import Bundle
 from labkit.plan import Plan
 from labkit.store import Store
 from labkit.wish import Slice
@@ -45,6 +46,9 @@ class Lab:
     def __repr__(self) -> str:
         names = ", ".join(self._store.names()) or "none"
         return f"<Lab {self.profile}; slices: {names}>"
+
+    def _repr_mimebundle_(self, **_options: Any) -> Bundle:
+        return reprs.lab_bundle(self)
 
     def __enter__(self) -> Self:
         return self

@@ -17,9 +17,9 @@ from labkit.calls import Facts
 from labkit.captures import Capture
 from labkit.engines import Engine, SliceId
 from labkit.errors import LabkitError, MachineUnknown, UnknownSlice
-from labkit.events import Event, Listener, Listeners, MachineTold
+from labkit.events import Event, GaveUp, Listener, Listeners, MachineTold
 from labkit.executor import Result, fan_out
-from labkit.lab import tables
+from labkit.lab import faces, reprs, tables
 from labkit.lab.applying import Application
 from labkit.lab.converging import (
     Aim,
@@ -32,8 +32,8 @@ from labkit.lab.converging import (
 )
 from labkit.lab.link_handle import LabLink
 from labkit.lab.vm_handle import LabVM
+from labkit.markup import Bundle
 from labkit.observed import Observed
-from labkit.picture import topology_text
 from labkit.plan import Plan
 from labkit.plan.again import take_away
 from labkit.plan.steps import SetLink
@@ -63,6 +63,7 @@ class LabSlice:
         self._seen: Observed | None = None
         self._told: deque[tuple[float, Event]] = deque(maxlen=MOST_EVENTS)
         self.listeners = Listeners(self._remember)
+        self.views: dict[str, object] = {}  # what faces keep of it, by their name
         self._stopping = threading.Event()
         self._lock = threading.RLock()
         self._hears: dict[str, Callable[[], None]] = {}
@@ -72,7 +73,17 @@ class LabSlice:
             self._seen = Observed()
 
     def __repr__(self) -> str:
-        return topology_text(self.wish)
+        return reprs.slice_text(self.wish, self.states, self.link_states)
+
+    def _repr_mimebundle_(self, **_options: Any) -> Bundle:
+        return reprs.slice_bundle(self)
+
+    def _ipython_display_(self) -> None:
+        """As a live panel, where notebooks can show one; else IPython takes the bundle."""
+        faces.display("panel", self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [vm.name for vm in self.wish.vms]
 
     def __getitem__(self, name: str) -> LabVM:
         return self.get_vm(name)
@@ -179,7 +190,8 @@ class LabSlice:
 
         Ctrl-C is safe: what is done stays, and `deploy` goes on from there.
         """
-        self._seen = self._work(self._converge).seen
+        with faces.progress(self):
+            self._seen = self._work(self._converge).seen
         self._listen()
         return self.vms
 
@@ -218,6 +230,9 @@ class LabSlice:
                 self._stopping.clear()
                 try:
                     return do(lease)
+                except BaseException as error:
+                    self.listeners(GaveUp("", self._name, str(error) or type(error).__name__))
+                    raise
                 finally:
                     with suppress(UnknownSlice):  # it was deleted
                         self.reread()
