@@ -14,6 +14,7 @@ from labkit.simulator.programs import PROGRAMS
 from labkit.simulator.qemu_img import qemu_img
 from labkit.simulator.reception import receive_program
 from labkit.simulator.steward.steward import start_program
+from labkit.simulator.steward.survey import survey_program
 from labkit.simulator.worker import Worker
 from labkit.simulator.world import World
 
@@ -28,6 +29,7 @@ def python3(process: Process) -> int | Steps[int]:
         "overlays": overlays_program,
         "receive": receive_program,
         "start": start_program,
+        "survey": survey_program,
     }
     name = remote.name_of(("python3", *process.argv[1:]))
     if name is None:
