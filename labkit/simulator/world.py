@@ -2,7 +2,7 @@
 
 Nothing here has a thread. Whoever waits for an answer drives the world: while a request that needs
 time is open, time jumps from event to event; when none is, it stands still, but for the moment in
-which things settle.
+which things settle. What was typed on a terminal takes its real time, as somebody looks on.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ SETTLE_SECONDS = 0.5  # simulated: how long things go on after the last request 
 SLICE_SECONDS = 0.05  # real: then those who wait get what has come so far
 PATIENCE_SECONDS = 2.0  # real: after so long without a word from anybody, it goes on gently
 GENTLY_SECONDS = 0.05
+GRACE_SECONDS = 0.1  # real: how long work waits for somebody outside before time passes
 
 Callback = Callable[[], None]
 
@@ -51,14 +52,17 @@ class World:
         self.condition = threading.Condition()
         self.now = clock.seconds
         self.callers = 0  # those outside who are waiting for `condition` to say something
+        self.writers = 0  # those who have said half of something
         self.audience: list[Audience] = []
         self.busy: list[Callable[[], bool]] = []  # whether there is work that needs time
+        self.stalled: list[Callable[[], bool]] = []  # whether work waits for somebody outside
+        self.interactive: list[Callable[[], bool]] = []  # whether somebody looks on
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._ready: deque[Pollable] = deque()
         self._horizon = 0.0
         self._is_driven = False
-        self._heard = time.monotonic()
+        self._heard = self._touched = time.monotonic()
 
     @property
     def nanoseconds(self) -> int:
@@ -93,7 +97,7 @@ class World:
 
     def hear(self) -> None:
         """Somebody outside has said something; to be called with it."""
-        self._heard = time.monotonic()
+        self._heard = self._touched = time.monotonic()
         if not self._is_driven:
             self._catch_up()
         self._horizon = max(self._horizon, self.now + SETTLE_SECONDS)
@@ -151,23 +155,36 @@ class World:
 
     def _pass_time(self) -> bool:
         """Go on to the next event, if there is one that is not to be left for later."""
-        if not self._timers:
+        if not self._timers or self.callers or self.writers:
             return False
+        due, pace = self._timers[0][0], self.clock.pace
         if any(is_busy() for is_busy in self.busy):
+            if self._waits_for_others():
+                return True
             self._horizon = max(self._horizon, self.now + SETTLE_SECONDS)
-        elif self._timers[0][0] > max(self._horizon, self.clock.seconds):
-            return False
-        self._go_to(self._timers[0][0])
+        elif due > max(self._horizon, self.clock.seconds):
+            if not any(is_watched() for is_watched in self.interactive):
+                return False
+            pace = pace or 1.0
+        self._go_to(due, pace)
         return True
 
-    def _go_to(self, when: float) -> None:
-        pace = self.clock.pace
+    def _waits_for_others(self) -> bool:
+        """Let no time pass while it is somebody else's turn, unless they take too long."""
+        left = self._touched + GRACE_SECONDS - time.monotonic()
+        if left <= 0 or not any(is_stalled() for is_stalled in self.stalled):
+            return False
+        if not self._publish():
+            self.condition.wait(left)
+        return True
+
+    def _go_to(self, when: float, pace: float) -> None:
         if pace and when > self.clock.seconds:
             self._publish()
             began = time.monotonic()
-            self.condition.wait((when - self.now) * pace)
+            self.condition.wait((when - self.now) / pace)
             # somebody may have said something meanwhile: then it is not that late yet
-            when = min(when, self.now + (time.monotonic() - began) / pace)
+            when = min(when, self.now + (time.monotonic() - began) * pace)
         self.now = max(self.now, when)
         self.clock.show(round(self.now * SECOND))
 
@@ -179,6 +196,10 @@ class World:
         self.now = max(self.now, self.clock.seconds)
 
     def _publish(self) -> bool:
-        has_come = [one.publish() for one in list(self.audience)]
-        self.condition.notify_all()
-        return any(has_come)
+        has_come = False
+        for one in list(self.audience):
+            has_come |= one.publish()
+        if has_come:
+            self._touched = time.monotonic()
+            self.condition.notify_all()
+        return has_come
