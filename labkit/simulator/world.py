@@ -23,6 +23,8 @@ SETTLE_SECONDS = 0.5  # simulated: how long things go on after the last request 
 SLICE_SECONDS = 0.05  # real: then those who wait get what has come so far
 PATIENCE_SECONDS = 2.0  # real: after so long without a word from anybody, it goes on gently
 GENTLY_SECONDS = 0.05
+LONGER_SECONDS = 0.25  # simulated: a while before which it is worth to listen
+LISTENING_SECONDS = 0.03  # real: how long
 GRACE_SECONDS = 0.1  # real: how long work waits for somebody outside before time passes
 
 Callback = Callable[[], None]
@@ -61,6 +63,9 @@ class World:
         self._numbers = itertools.count()
         self._ready: deque[Pollable] = deque()
         self._horizon = 0.0
+        self._moment = LISTENING_SECONDS
+        self._has_told = False  # what has come was given to those outside
+        self._must_pause = False  # so that whoever drives can take what is theirs
         self._is_driven = False
         self._heard = self._touched = time.monotonic()
 
@@ -101,6 +106,7 @@ class World:
         if not self._is_driven:
             self._catch_up()
         self._horizon = max(self._horizon, self.now + SETTLE_SECONDS)
+        self._moment = LISTENING_SECONDS
         self.condition.notify_all()
 
     def drive(self) -> bool:
@@ -126,6 +132,9 @@ class World:
         while time.monotonic() < end:
             if self._happen() or self._pass_time():
                 has_moved = True
+                if self._must_pause:
+                    self._must_pause = False
+                    return True
             else:
                 self.now = max(self.now, self.clock.seconds)
                 return has_moved
@@ -159,13 +168,14 @@ class World:
             return False
         due, pace = self._timers[0][0], self.clock.pace
         if any(is_busy() for is_busy in self.busy):
-            if self._waits_for_others():
+            if self._waits_for_others() or self._lets_others_react(due):
                 return True
             self._horizon = max(self._horizon, self.now + SETTLE_SECONDS)
-        elif due > max(self._horizon, self.clock.seconds):
-            if not any(is_watched() for is_watched in self.interactive):
+        elif due > self.clock.seconds:
+            if any(is_watched() for is_watched in self.interactive):
+                pace = pace or 1.0
+            elif due > self._horizon:
                 return False
-            pace = pace or 1.0
         self._go_to(due, pace)
         return True
 
@@ -178,13 +188,31 @@ class World:
             self.condition.wait(left)
         return True
 
+    def _lets_others_react(self, due: float) -> bool:
+        """Before a longer while passes, let those outside see what has come, and say something.
+
+        When they do not, they get half as long the next time.
+        """
+        if due - self.now < LONGER_SECONDS or self._moment < 0.001:
+            return False
+        if not self._publish() and not self._has_told:
+            return False
+        if self._has_told:  # they have had time to take it
+            self._has_told = False
+            self.condition.wait(self._moment)
+            self._moment /= 2
+        else:
+            self._has_told = True
+            self._must_pause = True
+        return True
+
     def _go_to(self, when: float, pace: float) -> None:
         if pace and when > self.clock.seconds:
             self._publish()
             began = time.monotonic()
-            self.condition.wait((when - self.now) / pace)
+            self.condition.wait((when - self.now) * pace)
             # somebody may have said something meanwhile: then it is not that late yet
-            when = min(when, self.now + (time.monotonic() - began) * pace)
+            when = min(when, self.now + (time.monotonic() - began) / pace)
         self.now = max(self.now, when)
         self.clock.show(round(self.now * SECOND))
 

@@ -65,9 +65,9 @@ class Agent:
         if self._runs:
             self.guest.qemu.worker.world.stalled.remove(self._is_hungry)
         self._runs = False
-        for request in list(self.open.values()):
+        requests, self.open = list(self.open.values()), {}
+        for request in requests:
             request.abandon()
-        self.open.clear()
 
     def listen(self) -> None:
         """Read, or do not, as the guest can."""
@@ -111,8 +111,8 @@ class Agent:
 
     def _abandon(self, port: Port) -> None:
         for request in [one for one in self.open.values() if one.port is port]:
-            request.abandon()
             self.over(request)
+            request.abandon()
 
     def _read(self, port: Port, data: bytes) -> None:
         for verb, token, payload in port.reader.feed(data):
