@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 from labkit.allocate import Allocation
 from labkit.calls import Facts
 from labkit.engines import SliceId
-from labkit.engines.engine import IsStopping, Survey
+from labkit.engines.engine import Belonging, Check, IsStopping, Survey
 from labkit.events import Listener
 from labkit.lab import Lab
 from labkit.links import Links
@@ -101,6 +101,15 @@ class MemoryEngine:
         ear = (host, listener)
         self.ears.append(ear)
         return lambda: self.ears.remove(ear)
+
+    def checks(self, tell: Listener) -> tuple[Check, ...]:
+        return ()
+
+    def belongings(self) -> tuple[Belonging, ...]:
+        return ()
+
+    def remove(self, belonging: Belonging) -> None:
+        raise AssertionError(belonging)
 
     def close(self) -> None:
         pass

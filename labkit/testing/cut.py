@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from labkit.allocate import Allocation
     from labkit.calls import Facts
     from labkit.engines import Engine, SliceId
-    from labkit.engines.engine import IsStopping, Survey
+    from labkit.engines.engine import Belonging, Check, IsStopping, Survey
     from labkit.events import Listener
     from labkit.links import Links
     from labkit.machines import Machine
@@ -76,6 +76,15 @@ class CutEngine:
 
     def survey(self) -> tuple[Survey, ...]:
         return self._engine.survey()
+
+    def checks(self, tell: Listener) -> tuple[Check, ...]:
+        return self._engine.checks(tell)
+
+    def belongings(self) -> tuple[Belonging, ...]:
+        return self._engine.belongings()
+
+    def remove(self, belonging: Belonging) -> None:
+        self._engine.remove(belonging)
 
     def prepare(self, plan: Plan, tell: Listener) -> None:
         self._engine.prepare(plan, tell)
