@@ -47,7 +47,8 @@
         │   ├── GuestPanicked       (ConnectionError)    its kernel; what ran is lost
         │   ├── GuestHung           (TimeoutError)       it no longer answers, not even a ping
         │   ├── GuestGone           (ConnectionError)    the VM ended while a command ran
-        │   └── GuestRefused                             the guest's agent did not take a request
+        │   ├── GuestRefused                             the guest's agent did not take a request
+        │   └── NoAgent                                  its image has none: nothing can be asked
         └── ImageError
             ├── BaseImageMissing    (FileNotFoundError)
             ├── BaseImageInvalid    (ValueError)         truncated, wrong format, names another file
@@ -103,6 +104,7 @@ __all__ = [
     "MachineUnknown",
     "MirrorMissing",
     "MirrorUnreachable",
+    "NoAgent",
     "NoRoom",
     "NotSeen",
     "OverlayExists",
@@ -424,6 +426,12 @@ class GuestRefused(GuestError):
     """The guest's agent did not take a request; nothing was done."""
 
     code = "guest-refused"
+
+
+class NoAgent(GuestError):
+    """The image has no agent of labkit: commands and files cannot reach the guest."""
+
+    code = "no-agent"
 
 
 class ImageError(LabError):
