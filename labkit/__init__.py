@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from labkit.frames import interfaces_frame, vms_frame
     from labkit.images.library import ImageLibrary, image_path
     from labkit.images.manager import QCOWManager
+    from labkit.lab import Lab, LabLink, LabSlice, LabVM
     from labkit.local import LocalExecutor
     from labkit.model import VM, Flavor, Interface, Link
     from labkit.simulator.executor import SimulatedExecutor
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 # Public name -> the module that owns it; the groups are those of __all__.
 _HOMES = {
+    "Lab": "labkit.lab",
+    "LabSlice": "labkit.lab",
+    "LabVM": "labkit.lab",
+    "LabLink": "labkit.lab",
     "DeploymentAPI": "labkit.deployment",
     "VMRequest": "labkit.vm_request",
     "QCOWManager": "labkit.images.manager",
@@ -47,6 +52,11 @@ _HOMES = {
 }
 
 __all__ = [
+    # labs
+    "Lab",
+    "LabSlice",
+    "LabVM",
+    "LabLink",
     # deploying
     "DeploymentAPI",
     "VMRequest",
@@ -82,6 +92,11 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """``%load_ext labkit``: the magics ``%%vm`` and ``%vm``, and completion of names."""
+    importlib.import_module("labkit.lab.faces").show("extension", ipython)
 
 
 def __dir__() -> list[str]:

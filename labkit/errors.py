@@ -27,6 +27,8 @@
         │   └── StewardOutdated                          it is of another labkit
         ├── LinkError                                    a link cannot be as asked
         ├── NotSeen                 (AssertionError)     no such packet was captured in time
+        ├── Interrupted                                  told to stop before it was done
+        ├── NotSettled              (TimeoutError)       a slice does not become as it was wished
         ├── NoRoom                                       the hosts or the pools cannot hold the wish
         ├── StoreError              the database of what was promised
         │   ├── StoreUnreadable     (ValueError)         damaged, or not labkit's; never overwritten
@@ -48,7 +50,8 @@
         │   ├── GuestHung           (TimeoutError)       it no longer answers, not even a ping
         │   ├── GuestGone           (ConnectionError)    the VM ended while a command ran
         │   ├── GuestRefused                             the guest's agent did not take a request
-        │   └── NoAgent                                  its image has none: nothing can be asked
+        │   ├── NoAgent                                  its image has none: nothing can be asked
+        │   └── SetupFailed                              a setting or a command of the wish
         └── ImageError
             ├── BaseImageMissing    (FileNotFoundError)
             ├── BaseImageInvalid    (ValueError)         truncated, wrong format, names another file
@@ -65,7 +68,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
+
+from labkit import markup, tracebacks
 
 __all__ = [
     "AuthenticationRefused",
@@ -92,6 +98,7 @@ __all__ = [
     "HostKeyChanged",
     "HostKeyUnknown",
     "ImageError",
+    "Interrupted",
     "InvalidArgument",
     "LabError",
     "LabkitError",
@@ -107,10 +114,12 @@ __all__ = [
     "NoAgent",
     "NoRoom",
     "NotSeen",
+    "NotSettled",
     "OverlayExists",
     "PackageInvalid",
     "PackageMissing",
     "ProgramMissing",
+    "SetupFailed",
     "SliceChanged",
     "SliceInUse",
     "StewardError",
@@ -150,6 +159,36 @@ class LabkitError(Exception):
     def __str__(self) -> str:
         text = f"{self.what}: {self.why}" if self.why else self.what
         return f"{text.rstrip('.')}. {self.fix}" if self.fix else text
+
+    def report(self) -> list[tuple[str, str]]:
+        """It in a few lines, each with its title: what, why, what to do, and where in your code."""
+        found = [(type(self).__name__, self.what), ("Why", self.why), ("Do", self.fix)]
+        found += [("Note", note) for note in getattr(self, "__notes__", ())]
+        found.append(("Where", tracebacks.users_line(self.__traceback__)))
+        return [(title, text.strip()) for title, text in found if text.strip()]
+
+    @property
+    def _render_traceback_(self) -> Callable[[], list[str]]:
+        """IPython shows this in the place of a long traceback, where it has the attribute."""
+        if not tracebacks.wants_short():
+            raise AttributeError("_render_traceback_")
+        return self._short_traceback
+
+    def _short_traceback(self) -> list[str]:
+        bold, red, off = tracebacks.colours()
+        (kind, what), *others = self.report()
+        shown = [f"{bold}{red}{kind}{off}{bold}: {what}{off}"]
+        others.append(("More", "%tb verbose shows the whole traceback"))
+        for title, text in others:
+            shown.append(f"{bold}{title:<6}{off} " + text.replace("\n", "\n       "))
+        return shown
+
+    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
+        (kind, what), *others = self.report()
+        rows = [(markup.Cell(f"<b>{title}</b>", title), text) for title, text in others]
+        shown = markup.heading(what, markup.chip(kind, markup.BAD))
+        text = f"{kind}: {what}\n{markup.text_table([(t, x) for t, x in others])}".rstrip()
+        return markup.bundle(text, shown, markup.facts(rows))
 
 
 class UsageError(LabkitError):
@@ -308,6 +347,18 @@ class NoRoom(LabError):
     code = "no-room"
 
 
+class Interrupted(LabError):
+    """Work on a slice was told to stop; what was done stays, asking again goes on from there."""
+
+    code = "interrupted"
+
+
+class NotSettled(LabError, TimeoutError):
+    """A slice does not become as it was wished: something undoes what is done."""
+
+    code = "not-settled"
+
+
 class StoreError(LabError):
     """The database of what was promised cannot be used as asked; it is as it was before."""
 
@@ -432,6 +483,12 @@ class NoAgent(GuestError):
     """The image has no agent of labkit: commands and files cannot reach the guest."""
 
     code = "no-agent"
+
+
+class SetupFailed(GuestError):
+    """A guest did not take the settings of its wish, or a command of the wish failed in it."""
+
+    code = "setup-failed"
 
 
 class ImageError(LabError):

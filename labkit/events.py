@@ -68,6 +68,72 @@ class PackageProgress(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StepBegun(Event):
+    """A step of a plan begins: `kind` as in `labkit.plan.steps`, `reason` in words."""
+
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone(Event):
+    """A step of a plan is done."""
+
+    kind: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed(Event):
+    """A step of a plan could not be done, or was interrupted; `why` says so."""
+
+    kind: str
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMade(Event):
+    """Work on a slice begins: `steps` of a plan, which usually take `expected` seconds in all.
+
+    `expected` is None where this machine has not done the like before.
+    """
+
+    steps: int
+    expected: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Converged(Event):
+    """A slice is as it was wished, after `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp(Event):
+    """Work on a slice has ended before its end, for the reason `why`."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuestWaiting(Event):
+    """The guest of a machine is waited for: what has not happened yet after so many seconds."""
+
+    waiting_for: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MachineTold(Event):
+    """Something happened to a machine by itself: `kind` is started, ready, rebooted, ended, …"""
+
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ImageBuildStage(Event):
     """The build of the system image `subject` has come to `stage`: wait, index, unpack, pack."""
 

@@ -28,6 +28,7 @@ from labkit.errors import (
 from labkit.executor import MAX_OUTPUT, Result, show
 from labkit.machine_problems import translated
 from labkit.steward import Steward
+from labkit.streams import CallStream, notice
 
 DEFAULT_TIMEOUT = 60.0
 READY_TIMEOUT = 120.0
@@ -37,8 +38,32 @@ PIECE = 1 << 18
 INLINE = 1 << 19  # bytes of input that are sent without a thread: they fit into the window
 TRANSFER_TIMEOUT = 3600.0
 
+SHELL = ("sh", "-l")
+TERMINAL = "xterm-256color"
+MOST_CELLS = 1000
+
 OnOutput = Callable[[str, str], None]
 OnWait = Callable[[str, float], None]
+
+
+class Shell(CallStream):
+    """A program in a terminal in a guest; `status` is how it ended, once it has."""
+
+    @property
+    def status(self) -> int | None:
+        return None if self.answer is None else int(self.answer["status"])
+
+    def _next(self, timeout: float) -> bytes:
+        data = super()._next(timeout)
+        if self.answer is not None and "input" not in self.answer:
+            return notice(f"it was not started: {self.answer['reason']}")
+        return data
+
+    def resize(self, columns: int, rows: int) -> None:
+        """The terminal has another size: the program is told."""
+        rules.integer(columns, "columns", 1, MOST_CELLS)
+        rules.integer(rows, "rows", 1, MOST_CELLS)
+        self.tell(columns=columns, rows=rows)
 
 
 class Guest:
@@ -102,11 +127,29 @@ class Guest:
             for part in call.parts(limit):
                 streams.add(part.facts, part.data)
             ended = call.result().facts
-        stdout, stderr = streams.finish()
         if ended["status"] in (126, 127) and "input" not in ended:  # it was never started
-            stderr += f"{argv[0]}: {ended['reason']}\n".encode()
+            streams.add({"stream": "stderr"}, f"{argv[0]}: {ended['reason']}\n".encode())
+        stdout, stderr = streams.finish()
         result = Result(argv, ended["status"], stdout, stderr, ended["seconds"], self.name)
         return result.check() if check else result
+
+    def open_shell(
+        self,
+        columns: int = 80,
+        rows: int = 24,
+        *,
+        command: str | Sequence[str] = SHELL,
+        env: Mapping[str, str] | None = None,
+    ) -> Shell:
+        """A shell, or another program, in a terminal of its own: bytes both ways."""
+        rules.integer(columns, "columns", 1, MOST_CELLS)
+        rules.integer(rows, "rows", 1, MOST_CELLS)
+        facts: dict[str, Any] = {"stdin": True, "pty": {"columns": columns, "rows": rows}}
+        facts["argv"] = list(_argv(command))
+        facts["env"] = {"TERM": TERMINAL, **(env or {})}
+        with translated(f"cannot open a shell in {self.name}"):
+            call = self._steward.start("guest-run", index=self._index, **facts)
+        return Shell(call, f"use the shell in {self.name}")
 
     def put(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         """Write a file in the guest, whole and verified or not at all."""

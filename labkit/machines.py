@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from labkit import rules
 from labkit.calls import Facts, Part
 from labkit.errors import MachineError, MachineUnknown
-from labkit.executor import DEFAULT_TIMEOUT, Executor
+from labkit.executor import DEFAULT_TIMEOUT, Connection, Executor
 from labkit.guest import Guest
 from labkit.machine_problems import tail_of, translated
 from labkit.programs import qemu
 from labkit.steward import Steward
+from labkit.streams import CallStream
 
 START_TIMEOUT = 90.0
 SHUTDOWN_TIMEOUT = 60.0
 SLACK = 30.0
 MAX_INDEX = 65535
 CONSOLE_LIMIT = 1 << 16
+CONSOLE_PAST = 1 << 18
 SCREENSHOT = "screen.png"
 
 
@@ -27,7 +29,8 @@ SCREENSHOT = "screen.png"
 class MachineState:
     """What was seen of a machine. `state`: starting, running, paused, panicked or dead.
 
-    `boots` counts the starts of its guest; `ready`: its guest answers; `end` says why it is dead.
+    `boots` counts the starts of its guest; `ready`: its guest answers, since the boot `boot_id`;
+    `end` says why it is dead. `about` and `notes` are what was kept with it.
     """
 
     index: int
@@ -40,6 +43,9 @@ class MachineState:
     ready: bool
     console_tail: str
     end: str | None
+    boot_id: str = ""
+    about: Facts = field(default_factory=dict)
+    notes: Facts = field(default_factory=dict)
 
     @property
     def is_running(self) -> bool:
@@ -48,10 +54,22 @@ class MachineState:
 
     @classmethod
     def from_facts(cls, facts: Facts) -> Self:
-        keep = ("index", "name", "uuid", "pid", "state", "since", "boots", "ready")
+        keep = (
+            "index",
+            "name",
+            "uuid",
+            "pid",
+            "state",
+            "since",
+            "boots",
+            "ready",
+            "about",
+            "notes",
+        )
         end = facts["end"]["reason"] if facts["end"] else None
         tail = tail_of(facts["console_tail"])
-        return cls(**{key: facts[key] for key in keep}, console_tail=tail, end=end)
+        known = {key: facts[key] for key in keep}
+        return cls(**known, console_tail=tail, end=end, boot_id=facts["boot"] or "")
 
 
 class Machines:
@@ -67,18 +85,24 @@ class Machines:
         options: qemu.MachineOptions,
         *,
         files: Mapping[str, str] | None = None,
+        seed: bytes = b"",
+        about: Facts | None = None,
         program: str = qemu.PROGRAM,
     ) -> Machine:
         """Start a machine; answers once QEMU runs and its console and guest are listened to.
 
-        `files` are written beside it first, for `options.firmware` to name.
+        `files` are written beside it first, for `options.firmware` to name, and `seed` as
+        ``seed.iso``. `about` is kept with it and shown in its `MachineState`.
         """
         rules.integer(index, "index", 0, MAX_INDEX)
         facts: dict[str, Any] = {"name": options.name, "uuid": options.uuid}
         facts["argv"] = list(qemu.command(options, program))
         facts["files"] = dict(files or {})
+        facts["about"] = dict(about or {})
         with translated(f"cannot start {options.name} on {self._steward.host}"):
-            self._steward.call("machine-start", timeout=START_TIMEOUT, index=index, **facts)
+            self._steward.call(
+                "machine-start", data=seed, timeout=START_TIMEOUT, index=index, **facts
+            )
         return self._machine(index, options.name)
 
     def list(self) -> tuple[MachineState, ...]:
@@ -147,6 +171,10 @@ class Machine:
         """Pull its plug, and wait until its QEMU has ended."""
         self._ask("power off", "machine-stop", how="off", timeout=DEFAULT_TIMEOUT)
 
+    def note(self, **notes: Any) -> None:
+        """Keep facts with it until it is started again; None drops one."""
+        self._ask("keep notes with", "machine-note", notes=notes)
+
     def forget(self) -> None:
         """Remove what is left of a dead machine: its folder, its console's history."""
         self._ask("forget", "machine-forget")
@@ -158,11 +186,7 @@ class Machine:
         except MachineError as error:
             if "no graphical" not in error.why.lower() and "console" not in error.why.lower():
                 raise
-            raise MachineError(
-                f"cannot take a picture of {self.name}",
-                why="it has no screen",
-                fix="Start it with screen=True, or read its serial console.",
-            ) from error
+            raise self._no_screen("take a picture of") from error
         path = f"{self._steward.facts['folder']}/m{self.index}/{SCREENSHOT}"
         return self._executor.get(self._steward.host, path)
 
@@ -192,13 +216,51 @@ class Machine:
             call.send(data)
             call.cancel()
 
+    def open_console(self, *, past: int = CONSOLE_PAST, after: int | None = None) -> CallStream:
+        """Its serial console as bytes both ways; begins with at most `past` bytes of before.
+
+        `after` is the `position` where an earlier stream ended: what was read there is left out.
+        Any number may be open at once.
+        """
+        rules.integer(past, "past", 0, 1 << 30)
+        known = self._ask("open the console of", "console-read", limit=1).facts
+        start, end = known["start"], known["end"]
+        place = max(start, end - past)
+        if after is not None and place < after <= end:  # else it is another machine's, or long ago
+            place = after
+        with translated(f"cannot open the console of {self.name}"):
+            call = self._steward.start("console-attach", index=self.index, **{"from": place})
+        return CallStream(call, f"use the console of {self.name}")
+
+    def open_screen(self) -> Connection:
+        """Its screen as bytes both ways, in the protocol of VNC (RFB); any number at once."""
+        if not self._qmp("open the screen of", "query-vnc")["enabled"]:
+            raise self._no_screen("open the screen of")
+        path = f"{self._steward.facts['folder']}/m{self.index}/{qemu.SCREEN}"
+        return self._executor.connect(self._steward.host, path)
+
     def qmp(self, command: str, **arguments: Any) -> Any:
         """A command of QEMU's monitor, and what it returns."""
         return self._qmp("command", command, **arguments)
 
+    def remove_netdev(self, name: str) -> None:
+        """Take away a network backend that no NIC uses; one that is not there is fine."""
+        try:
+            self.qmp("netdev_del", id=name)
+        except MachineError as error:
+            if "not found" not in error.why:
+                raise
+
     def _qmp(self, doing: str, command: str, **arguments: Any) -> Any:
         facts = self._ask(doing, "machine-qmp", execute=command, arguments=arguments).facts
         return facts["return"]
+
+    def _no_screen(self, doing: str) -> MachineError:
+        return MachineError(
+            f"cannot {doing} {self.name}",
+            why="it has no screen",
+            fix="Start it with screen=True, or read its serial console.",
+        )
 
     def _ask(self, doing: str, verb: str, wait: float = DEFAULT_TIMEOUT, **facts: Any) -> Part:
         with translated(f"cannot {doing} {self.name}"):

@@ -26,9 +26,9 @@ class Configured:
 class ObservedMachine:
     """A machine in the slice's run folder, alive or dead.
 
-    `cores`, `memory_mb`, `image`, `overlay` (the name of its disk, or nothing) and `seed` are what
-    it was started with. `state` is ``running``,
-    ``paused``, ``panicked``, ``dead`` or another word of QEMU's.
+    `cores`, `memory_mb`, `image`, `overlay` (the name of its disk, or nothing), `screen` and `seed`
+    are what it was started with. `state` is ``running``, ``paused``, ``panicked``, ``dead`` or
+    another word of QEMU's. `internet` is its address there, None where it has none.
     """
 
     host: str
@@ -40,9 +40,11 @@ class ObservedMachine:
     memory_mb: int
     image: str
     overlay: str = ""
+    screen: bool = False
     seed: str = ""
     boot_id: str | None = None
     nics: tuple[NicSpec, ...] = ()
+    internet: str | None = None
     configured: Configured | None = None
 
     @property

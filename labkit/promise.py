@@ -26,11 +26,10 @@ class Port(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NicSpec:
-    """An interface of a machine. With `internet` it is the user network with that address."""
+    """An interface of a machine."""
 
     name: str
     mac: str
-    internet: str | None = None
 
     @property
     def number(self) -> int:
@@ -40,7 +39,8 @@ class NicSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineSpec:
-    """A machine to be started, whole. `disk_gb` is None where there is no disk.
+    """A machine to be started, whole. `disk_gb` is None where there is no disk, `internet` the
+    address that eth0 has there, None where it leads nowhere.
 
     `seed` is the mark of the settings that a system without labkit's agent gets at its start,
     from its `guest`; it is empty where they are made later.
@@ -57,8 +57,10 @@ class MachineSpec:
     overlay: str
     disk_gb: float | None
     nics: tuple[NicSpec, ...]
+    internet: str | None
     vnc_port: int
     agent: bool
+    screen: bool = False
     seed: str = ""
 
 
@@ -155,9 +157,12 @@ def mark(value: object) -> str:
 
 
 def _nics(vm: VMWish, place: VMAllocation) -> tuple[NicSpec, ...]:
-    first, *rest = place.macs(1 + vm.interfaces)
-    internet = NicSpec("eth0", first, place.address if vm.internet else None)
-    return (internet, *(NicSpec(f"eth{n}", mac) for n, mac in enumerate(rest, start=1)))
+    macs = place.macs(1 + vm.interfaces)
+    return tuple(NicSpec(f"eth{number}", mac) for number, mac in enumerate(macs))
+
+
+def _internet(vm: VMWish, place: VMAllocation) -> str | None:
+    return place.address if vm.internet else None
 
 
 def _machine(vm: VMWish, place: VMAllocation, guest: GuestSpec) -> MachineSpec:
@@ -174,8 +179,10 @@ def _machine(vm: VMWish, place: VMAllocation, guest: GuestSpec) -> MachineSpec:
         overlay=place.overlay,
         disk_gb=size.disk_gb,
         nics=_nics(vm, place),
+        internet=_internet(vm, place),
         vnc_port=place.vnc_port,
         agent=size.agent,
+        screen=vm.screen,
         seed="" if size.agent else _seed(guest),
     )
 
@@ -197,8 +204,7 @@ def _guest(
     hosts = (vm.hosts, neighbours, others_mark)
     values = {
         "hostname": vm.name,
-        # A plugged interface needs its addresses again, so they are marked with their interfaces.
-        "addresses": (vm.addresses, tuple((nic.name, nic.mac, nic.internet) for nic in nics)),
+        "addresses": (vm.addresses, tuple(nic.mac for nic in nics), _internet(vm, place)),
         "forwarding": vm.forwarding,
         "routes": tuple(map(str, vm.routes)),
         "hosts": hosts if any(hosts) else (),
@@ -216,7 +222,7 @@ def _guest(
         others=others,
         files=vm.files,
         commands=vm.commands,
-        internet=nics[0].internet,
+        internet=_internet(vm, place),
         marks=tuple((part, mark(values[part])) for part in PARTS),
     )
 

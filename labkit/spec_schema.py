@@ -52,6 +52,7 @@ def _vm() -> dict[str, Any]:
         "knows_others": {**_FLAG, "default": True},
         "files": {"type": "object", "additionalProperties": _file()},
         "commands": _TEXTS,
+        "screen": _FLAG,
         "cores": {"type": "integer", "minimum": 1},
         "memory_mb": {"type": "integer", "minimum": MEMORY_FLOOR_MB},
         "disk_gb": {"type": "number", "exclusiveMinimum": 0},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -12,12 +13,13 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_OPTIONS = [
@@ -46,6 +48,17 @@ ALL_RAN = """() => {
   return code.every((cell) => cell.model.executionCount !== null)
     && notebook.context.sessionContext.session.kernel.status === 'idle';
 }"""
+# The kernel's state tells nothing here: a widget's message makes it idle while the cell runs on.
+START_CODE = """(code) => {
+  const notebook = window.jupyterapp.shell.currentWidget;
+  window.labkitKernel = notebook.context.sessionContext.session.kernel;
+  window.labkitCell = '';
+  const cell = window.labkitKernel.requestExecute({code});
+  cell.onIOPub = (message) => {
+    if (message.header.msg_type === 'stream') window.labkitCell = 'running';
+  };
+  cell.done.finally(() => { window.labkitCell = 'ended'; });
+}"""
 # What a page may say on its console without anything being wrong: nothing so far.
 ALLOWED_NOISE: tuple[re.Pattern[str], ...] = ()
 
@@ -63,6 +76,7 @@ class Notebook:
     """A notebook opened in a page, and what the page complained about."""
 
     page: Page
+    path: Path
     complaints: list[str] = field(default_factory=list)
 
     def run_all(self) -> None:
@@ -70,6 +84,46 @@ class Notebook:
         # The promise is not returned: behind a dialog it would be waited for without an end.
         self.command("notebook:run-all-cells")
         self.page.wait_for_function(ALL_RAN, timeout=OPEN_SECONDS * 1000)
+
+    def start_cell(self, code: str) -> None:
+        """Run code in the kernel, outside of any cell, and return once it runs."""
+        self.page.evaluate(START_CODE, f"print('started', flush=True)\n{code}")
+        self.page.wait_for_function("() => window.labkitCell === 'running'")
+
+    def is_running(self) -> bool:
+        """Whether what `start_cell` started still runs."""
+        return bool(self.page.evaluate("() => window.labkitCell === 'running'"))
+
+    def interrupt(self) -> None:
+        """Interrupt what `start_cell` started, and wait for its end."""
+        self.page.evaluate("() => { window.labkitKernel.interrupt(); }")
+        self.page.wait_for_function("() => window.labkitCell === 'ended'")
+
+    def save(self) -> dict[str, Any]:
+        """Save the notebook; answers what is in its file."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
+        content: dict[str, Any] = json.loads(self.path.read_text())
+        return content
+
+    def reload(self) -> None:
+        """Load the page anew, as F5 does; the kernel lives on."""
+        self.page.reload()
+        self.page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
+
+    def theme(self, name: str) -> None:
+        """ "Dark" or "Light"."""
+        self.command("apputils:change-theme", {"theme": f"JupyterLab {name}"})
+        light = "true" if name == "Light" else "false"
+        expect(self.page.locator("body")).to_have_attribute("data-jp-theme-light", light)
+        expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)
+
+    def close(self) -> None:
+        """End the kernel and close the page."""
+        self.page.evaluate(
+            "async () => { for (const w of window.jupyterapp.shell.widgets('main'))"
+            " { await w.context?.sessionContext?.shutdown(); } }"
+        )
+        self.page.close()
 
     def hide_side_bar(self) -> None:
         self.command("application:toggle-left-area")
@@ -83,8 +137,14 @@ class Notebook:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """JupyterLab for all tests."""
+    with jupyterlab(tmp_path_factory.mktemp("jupyterlab")) as running:
+        yield running
+
+
+@contextmanager
+def jupyterlab(folder: Path) -> Iterator[Server]:
     """JupyterLab on a free port of loopback, without a token, with no settings of this user."""
-    folder = tmp_path_factory.mktemp("jupyterlab")
     root = folder / "root"
     root.mkdir()
     settings = folder / "config/lab/user-settings/@jupyterlab/apputils-extension"
@@ -122,12 +182,15 @@ def _jupyterlab(folder: Path, root: Path, port: int, output: BinaryIO) -> subpro
         "--ServerApp.port_retries=0",
         "--IdentityProvider.token=",
         "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
         "--LabApp.extension_manager=readonly",
         f"--ServerApp.root_dir={root}",
     )
+    environment = os.environ | {name: str(folder / path) for name, path in own.items()}
+    environment["PYTHONPATH"] = str(Path(__file__).parent)  # for what a test's notebook needs
     return subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", *options],
-        env=os.environ | {name: str(folder / path) for name, path in own.items()},
+        env=environment,
         stdout=output,
         stderr=subprocess.STDOUT,
     )
@@ -151,10 +214,17 @@ def browser() -> Iterator[Browser]:
     """One Chromium for all tests."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"there is no {CHROMIUM}: sudo apt install chromium")
+    with chromium() as running:
+        yield running
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A Chromium without a window."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
-        yield chromium
-        chromium.close()
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        yield running
+        running.close()
 
 
 @pytest.fixture
@@ -162,25 +232,56 @@ def open_notebook(browser: Browser, server: Server) -> Iterator[Callable[[Path],
     """Opens a copy of a notebook file in a page of its own and waits for its kernel."""
     opened: list[Notebook] = []
 
-    def open_copy(path: Path) -> Notebook:
-        shutil.copy(path, server.root)
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        page.set_default_timeout(15_000)
-        notebook = Notebook(page)
+    def open_copy(path: Path, front_end: str = "lab/tree") -> Notebook:
+        notebook = open_in(browser, server, path, front_end)
         opened.append(notebook)
-        page.on("pageerror", lambda error: notebook.complaints.append(str(error)))
-        page.on("console", lambda message: _note(message, notebook.complaints))
-        page.goto(f"{server.url}/lab/tree/{path.name}?reset")
-        page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
         return notebook
 
     yield open_copy
     for notebook in opened:
-        notebook.page.evaluate(
-            "async () => { for (const w of window.jupyterapp.shell.widgets('main'))"
-            " { await w.context?.sessionContext?.shutdown(); } }"
-        )
-        notebook.page.close()
+        notebook.close()
+
+
+def open_in(browser: Browser, server: Server, path: Path, front_end: str = "lab/tree") -> Notebook:
+    """A copy of a notebook file, opened in a page of its own; its kernel is ready."""
+    shutil.copy(path, server.root)
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(15_000)
+    notebook = Notebook(page, server.root / path.name)
+    page.on("pageerror", lambda error: notebook.complaints.append(str(error)))
+    page.on("console", lambda message: _note(message, notebook.complaints))
+    page.goto(f"{server.url}/{front_end}/{path.name}?reset")
+    page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
+    return notebook
+
+
+@pytest.fixture
+def open_cells(
+    open_notebook: Callable[[Path], Notebook], tmp_path: Path
+) -> Callable[..., Notebook]:
+    """Opens a notebook of the given code cells, and runs them."""
+
+    def open_them(*cells: str) -> Notebook:
+        path = tmp_path / f"{secrets.token_hex(4)}.ipynb"
+        write_notebook(path, *cells)
+        opened = open_notebook(path)
+        opened.hide_side_bar()
+        opened.run_all()
+        return opened
+
+    return open_them
+
+
+def write_notebook(path: Path, *cells: str) -> None:
+    """A notebook file with code cells."""
+    common: dict[str, Any] = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    made = {
+        "cells": [common | {"id": f"cell{n}", "source": code} for n, code in enumerate(cells)],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(made))
 
 
 def _note(message: ConsoleMessage, complaints: list[str]) -> None:

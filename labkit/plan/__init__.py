@@ -59,10 +59,9 @@ def _host_steps(view: View) -> list[Step]:
     steps = [
         *_remove_leftovers(view),
         *links.delete_links(view),
-        *machines.unplug(view),
         *machines.end_machines(view),
         *machines.disks(view),
-        *machines.plug(view),
+        *machines.change_running(view),
         *machines.start_machines(view),
         *links.set_links(view),
         *guests.configure(view),

@@ -12,15 +12,14 @@ from labkit.plan.steps import (
     ForgetMachine,
     GrowOverlay,
     MakeOverlay,
-    PlugNic,
     ResumeMachine,
+    SetInternet,
     StartMachine,
     Step,
     StopMachine,
-    UnplugNic,
 )
 from labkit.plan.view import GONE, View
-from labkit.promise import MachineSpec, NicSpec
+from labkit.promise import MachineSpec
 
 
 def end_machines(view: View) -> Iterator[Step]:
@@ -118,24 +117,8 @@ def _disk(view: View, spec: MachineSpec) -> Iterator[Step]:
         )
 
 
-def unplug(view: View) -> Iterator[Step]:
-    for spec, seen in view.kept():
-        wanted = {nic.name: nic for nic in spec.nics}
-        for nic in seen.nics:
-            if wanted.get(nic.name) != nic:
-                yield UnplugNic(
-                    host=view.host,
-                    name=spec.name,
-                    reason=_why_nic(nic, wanted.get(nic.name)),
-                    action="~" if nic.name in wanted else "-",
-                    touches=view.links_of(seen, nic),
-                    index=seen.index,
-                    uuid=seen.uuid,
-                    nic=nic,
-                )
-
-
-def plug(view: View) -> Iterator[Step]:
+def change_running(view: View) -> Iterator[Step]:
+    """What is done to machines that stay: going on, and the way to the internet."""
     for spec, seen in view.kept():
         if seen.state == PAUSED:
             yield ResumeMachine(
@@ -146,26 +129,14 @@ def plug(view: View) -> Iterator[Step]:
                 index=spec.index,
                 uuid=spec.uuid,
             )
-        there = {nic.name: nic for nic in seen.nics}
-        for nic in spec.nics:
-            if there.get(nic.name) != nic:
-                yield PlugNic(
-                    host=view.host,
-                    name=spec.name,
-                    reason=_why_nic(there.get(nic.name), nic),
-                    action="~" if nic.name in there else "+",
-                    index=spec.index,
-                    uuid=spec.uuid,
-                    nic=nic,
-                )
-
-
-def _why_nic(old: NicSpec | None, new: NicSpec | None) -> str:
-    """Why an interface is plugged or unplugged."""
-    if old is None and new is not None:
-        return f"{new.name} is new"
-    if old is None or new is None:
-        return GONE
-    if old.mac != new.mac:
-        return f"MAC {old.mac} -> {new.mac}"
-    return f"internet {old.internet or 'off'} -> {new.internet or 'off'}"
+        old, new = seen.internet, spec.internet
+        if old != new:
+            yield SetInternet(
+                host=view.host,
+                name=spec.name,
+                reason=f"internet {old or 'off'} -> {new or 'off'}",
+                action="~",
+                index=spec.index,
+                uuid=spec.uuid,
+                address=new,
+            )

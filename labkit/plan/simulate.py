@@ -27,16 +27,15 @@ from labkit.plan.steps import (
     GrowOverlay,
     MakeOverlay,
     Plan,
-    PlugNic,
     RemoveLeftover,
     ResumeMachine,
+    SetInternet,
     SetLink,
     StartMachine,
     StartSteward,
     Step,
     StopMachine,
     StopSteward,
-    UnplugNic,
 )
 from labkit.promise import NicSpec, Port
 
@@ -151,9 +150,11 @@ class _World:
             memory_mb=machine.memory_mb,
             image=machine.image,
             overlay=disk,
+            screen=machine.screen,
             seed=machine.seed,
             boot_id=BOOT,
             nics=machine.nics,
+            internet=machine.internet,
         )
 
     def _machine(self, step: Step) -> None:
@@ -170,17 +171,10 @@ class _World:
                 if machine.state != PAUSED:
                     _lacks(step, "it is not paused")
                 self.machines[key] = replace(machine, state=RUNNING)
-            case PlugNic():
-                if step.nic.name in {nic.name for nic in machine.nics}:
-                    _lacks(step, f"it has an interface {step.nic.name}")
-                nics = sorted((*machine.nics, step.nic), key=lambda nic: nic.number)
-                self.machines[key] = replace(machine, nics=tuple(nics))
-            case UnplugNic():
-                nics = [nic for nic in machine.nics if nic != step.nic]
-                if len(nics) == len(machine.nics):
-                    _lacks(step, f"it has no such interface {step.nic.name}")
-                self.machines[key] = replace(machine, nics=tuple(nics))
-                self._disconnect(step.host, step.index, [step.nic])
+            case SetInternet():
+                if machine.internet == step.address:
+                    _lacks(step, f"its internet is {step.address or 'off'} already")
+                self.machines[key] = replace(machine, internet=step.address)
             case ConfigureGuest():
                 self.machines[key] = _configured(step, machine)
             case _:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from labkit.promise import GuestSpec, LinkSpec, MachineSpec, NicSpec, Port
+from labkit import markup
+from labkit.promise import GuestSpec, LinkSpec, MachineSpec, Port
 
 Action = Literal["+", "~", "-"]
 
@@ -169,24 +170,11 @@ class ResumeMachine(_MachineStep):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlugNic(_MachineStep):
-    """Give a running machine an interface."""
+class SetInternet(_MachineStep):
+    """Connect eth0 of a running machine to the internet, which gives it `address`, or cut it."""
 
-    kind: ClassVar[str] = "plug interface"
-    nic: NicSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnplugNic(_MachineStep):
-    """Take an interface from a running machine."""
-
-    kind: ClassVar[str] = "unplug interface"
-    nic: NicSpec
-
-    @property
-    def changes(self) -> tuple[str, ...]:
-        port = port_key(self.host, Port(self.index, self.nic.number))
-        return (machine_key(self.host, self.index), port)
+    kind: ClassVar[str] = "set internet"
+    address: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +240,26 @@ class Plan:
 
     def __bool__(self) -> bool:
         return bool(self.steps)
+
+    @property
+    def summary(self) -> str:
+        """How much is made, changed and removed, in words."""
+        words = {"+": "to make", "~": "to change", "-": "to remove"}
+        counts = {sign: sum(step.action == sign for step in self.steps) for sign in words}
+        told = [f"{count} {words[sign]}" for sign, count in counts.items() if count]
+        told += [f"{host} cannot be reached" for host in self.unreachable]
+        return ", ".join(told) or "nothing to do"
+
+    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
+        rows = [
+            (step.action, step.kind, step.name, step.reason, ", ".join(step.touches), step.host)
+            for step in self.steps
+        ]
+        text = markup.text_table([row[:4] for row in rows])
+        html = [markup.heading("Plan", "", self.summary)]
+        if rows:
+            html.append(markup.table(("", "step", "of", "because", "touches", "host"), rows))
+        return markup.bundle(f"Plan: {self.summary}\n{text}".rstrip(), *html)
 
     @cached_property
     def after(self) -> tuple[tuple[int, ...], ...]:

@@ -17,7 +17,7 @@ from labkit.observed import (
     ObservedMachine,
     ObservedOverlay,
 )
-from labkit.promise import GuestSpec, LinkSpec, MachineSpec, NicSpec, Port
+from labkit.promise import GuestSpec, LinkSpec, MachineSpec, Port
 
 GONE = "no longer wished"
 
@@ -27,7 +27,7 @@ class View:
     """What is wanted on `host` and what is there, by number and by name.
 
     `work_out` fills in the rest: why a machine cannot stay as it is (`ends`), which links hang on
-    it (`touched`), and which ports are new and must be connected (`fresh`, with the reason).
+    it (`touched`), and which ports belong to machines that start (`fresh`, with the reason).
     """
 
     host: str
@@ -59,24 +59,16 @@ class View:
             if reason:
                 self.ends[index] = reason
         for index, spec in self.wanted.items():
-            stays = index in self.machines and index not in self.ends
-            there = self.machines[index].nics if stays else ()
-            again = "" if index not in self.machines else " again"
-            for nic in spec.nics:
-                if nic not in there:
-                    why = f"{nic.name} of {spec.name} is new" if stays else f"{spec.name} starts"
-                    self.fresh[Port(index, nic.number)] = why if stays else why + again
+            if index not in self.machines or index in self.ends:
+                again = " again" if index in self.machines else ""
+                for nic in spec.nics:
+                    self.fresh[Port(index, nic.number)] = f"{spec.name} starts{again}"
 
     def kept(self) -> Iterator[tuple[MachineSpec, ObservedMachine]]:
         """The machines that stay as they are, with what is wanted of them."""
         for index, spec in self.wanted.items():
             if index in self.machines and index not in self.ends:
                 yield spec, self.machines[index]
-
-    def links_of(self, seen: ObservedMachine, nic: NicSpec) -> tuple[str, ...]:
-        """The links that hang on one interface."""
-        port = Port(seen.index, nic.number)
-        return tuple(name for name in self.touched[seen.index] if port in self.links[name].ports)
 
     def _why_it_ends(self, seen: ObservedMachine) -> str:
         """Why a machine cannot stay as it is; empty when it can."""
@@ -96,9 +88,19 @@ class View:
             old, new = getattr(seen, name), getattr(spec, name)
             if old != new:
                 reasons.append(f"{name} {_short(old)} -> {_short(new)}")
+        reasons += self._interface_reasons(spec, seen)
+        if seen.screen != spec.screen:
+            reasons.append("it gets a screen" if spec.screen else "it loses its screen")
         if seen.seed != spec.seed and seen.image == spec.image:
             reasons.append("its settings changed, and its system takes them only when it starts")
         return "; ".join([*reasons, *self._disk_reasons(spec)])
+
+    def _interface_reasons(self, spec: MachineSpec, seen: ObservedMachine) -> Iterator[str]:
+        old, new = len(seen.nics) - 1, len(spec.nics) - 1
+        if old != new:
+            yield f"data interfaces {old} -> {new}"
+        elif [nic.mac for nic in seen.nics] != [nic.mac for nic in spec.nics]:
+            yield f"MAC {seen.nics[0].mac} -> {spec.nics[0].mac}"
 
     def _disk_reasons(self, spec: MachineSpec) -> Iterator[str]:
         if spec.disk_gb is None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import uuid as uuids
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from labkit import rules
 from labkit.model import INTERNET_GATEWAY, INTERNET_NETWORK
@@ -20,6 +21,7 @@ PID, MONITOR, SERIAL, SCREEN, GATEWAY = "pid", "qmp", "serial", "vnc", "g0"
 LANES = ("l0", "l1", "l2")
 LANE_NAME = "labkit.{}"  # what the ports are called in the guest
 NAME_SERVER = "10.60.7.2"
+INTERNET_NETDEVS = ("u0", "uh0", "g0", "gh0")
 
 LEAST_MEMORY_MB = 96  # measured: below it the kernel dies while unpacking, without a word
 MOST_MEMORY_MB = 1 << 20
@@ -206,15 +208,40 @@ def _nics(options: MachineOptions) -> tuple[str, ...]:
 def _internet(options: MachineOptions) -> tuple[str, ...]:
     if options.internet is None:
         return ()
-    user = (
-        f"user,id=u0,net={INTERNET_NETWORK},host={INTERNET_GATEWAY},dns={NAME_SERVER},"
-        f"dhcpstart={options.internet.address},ipv6=off,hostname={options.name}"
-    )
-    stream = f"stream,id=g0,server=on,addr.type=unix,addr.path={GATEWAY}"
+    words: list[str] = []
+    for netdev in internet_netdevs(options.internet, options.name):
+        kind, *settings = _flat(netdev)
+        words += ["-netdev", ",".join([kind.partition("=")[2], *settings])]
+    return tuple(words)
+
+
+def internet_netdevs(internet: Internet, name: str) -> tuple[dict[str, Any], ...]:
+    """The parts of user networking, in the order to make them: as arguments of ``netdev_add``."""
     return (
-        *("-netdev", user, "-netdev", "hubport,id=uh0,hubid=0,netdev=u0"),
-        *("-netdev", stream, "-netdev", "hubport,id=gh0,hubid=0,netdev=g0"),
+        {
+            "type": "user",
+            "id": "u0",
+            "net": INTERNET_NETWORK,
+            "host": INTERNET_GATEWAY,
+            "dns": NAME_SERVER,
+            "dhcpstart": internet.address,
+            "ipv6": False,
+            "hostname": name,
+        },
+        {"type": "hubport", "id": "uh0", "hubid": 0, "netdev": "u0"},
+        {"type": "stream", "id": "g0", "server": True, "addr": {"type": "unix", "path": GATEWAY}},
+        {"type": "hubport", "id": "gh0", "hubid": 0, "netdev": "g0"},
     )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Settings in QEMU's other spelling, ``a=1,b.c=on``."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            word = ("off", "on")[value] if isinstance(value, bool) else value
+            yield f"{prefix}{key}={word}"
 
 
 def _firmware(options: MachineOptions) -> tuple[str, ...]:

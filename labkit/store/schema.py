@@ -91,6 +91,15 @@ leases = Table(
     Column("beat", Float, nullable=False),
 )
 
+# How long steps took on this machine, for telling how long they will; kept when slices go.
+durations = Table(
+    "durations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False, index=True),
+    Column("seconds", Float, nullable=False),
+)
+
 # What was about to be done, by whom; `ended` is empty while nobody knows whether it was.
 intents = Table(
     "intents",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,11 +21,13 @@ from labkit.allocate import Allocation, Taken
 from labkit.errors import DuplicateError, SliceChanged, StoreError, UnknownSlice, UsageError
 from labkit.store import export
 from labkit.store.database import Database, default_path
-from labkit.store.lease import Lease, take
+from labkit.store.lease import Lease
 from labkit.store.process import Process
 from labkit.store.records import Record, read_slice, taken_by_others, write_allocation
-from labkit.store.schema import intents, slices
+from labkit.store.schema import durations, intents, slices
 from labkit.wish import Slice
+
+REMEMBERED = 20  # durations of each kind
 
 Decide = Callable[[Record, Taken], Allocation]
 
@@ -138,6 +141,12 @@ class Store:
                 _write(connection, found, allocation)
             return _known(connection, held.slice_name)
 
+    def look(self, name: str) -> tuple[Record, Taken]:
+        """A slice, and what all others have: for a plan that nothing is done of."""
+        with self._database.reading() as connection:
+            found = _known(connection, name)
+            return found, taken_by_others(connection, found.id)
+
     def taken(self) -> Taken:
         """What all slices together have."""
         with self._database.reading() as connection:
@@ -146,9 +155,8 @@ class Store:
     # Who works on a slice, and on what
 
     def lease(self, name: str) -> Lease:
-        """The right to work on a slice, to be used as a context; raises `SliceInUse`."""
-        record = self.get(name)
-        return take(self._database, record.id, name, self._clock)
+        """The right to work on a slice, to be used as a context; entering raises `SliceInUse`."""
+        return Lease(self._database, self.get(name).id, name, self._clock)
 
     def begin(self, held: Lease, kind: str, name: str, host: str, reason: str) -> int:
         """Record a step that is about to be done; returns its number."""
@@ -164,6 +172,26 @@ class Store:
             mine = (intents.c.id == intent) & (intents.c.slice_id == held.slice_id)
             ended = {"ended": self._clock(), "outcome": outcome}
             connection.execute(update(intents).where(mine).values(**ended))
+
+    def took(self, each: Sequence[tuple[str, float]]) -> None:
+        """Remember how many seconds things of some kinds took."""
+        if not each:
+            return
+        with self._database.writing() as connection:
+            rows = [{"kind": kind, "seconds": seconds} for kind, seconds in each]
+            connection.execute(insert(durations), rows)
+            for kind in {kind for kind, _ in each}:
+                mine = select(durations.c.id).where(durations.c.kind == kind)
+                old = mine.order_by(durations.c.id.desc()).offset(REMEMBERED)
+                connection.execute(delete(durations).where(durations.c.id.in_(old)))
+
+    def usual_seconds(self) -> dict[str, float]:
+        """By kind: the median of how long the last ones took."""
+        with self._database.reading() as connection:
+            found: dict[str, list[float]] = {}
+            for kind, seconds in connection.execute(select(durations.c.kind, durations.c.seconds)):
+                found.setdefault(kind, []).append(seconds)
+        return {kind: median(each) for kind, each in found.items()}
 
     def intents(self, name: str, *, only_open: bool = False) -> tuple[Intent, ...]:
         """The journal of a slice, oldest first; open are steps nobody knows the end of."""

@@ -94,8 +94,8 @@ class VMWish:
     `interfaces` counts eth1 to ethN; eth0 is there as well and leads to the internet or nowhere.
     `addresses` are pairs of interface and address. `hosts` are further lines of the hosts file,
     as pairs of name and address; with `knows_others` it has all VMs of the slice. `commands` run
-    once after each boot. `cores`, `memory_mb`, `disk_gb` and `image` take the flavor's place;
-    `host` pins the machine to a host.
+    once after each boot. `screen` gives it a display beside its serial console. `cores`,
+    `memory_mb`, `disk_gb` and `image` take the flavor's place; `host` pins the machine to a host.
     """
 
     name: str
@@ -109,6 +109,7 @@ class VMWish:
     knows_others: bool = True
     files: tuple[FileWish, ...] = ()
     commands: tuple[str, ...] = ()
+    screen: bool = False
     cores: int | None = None
     memory_mb: int | None = None
     disk_gb: float | None = None
@@ -119,7 +120,7 @@ class VMWish:
         rules.name(self.name, "name of a VM")
         self._check_size()
         rules.integer(self.interfaces, f"{self.name}: interfaces", 0, MOST_DATA_INTERFACES)
-        for flag in ("internet", "forwarding", "knows_others"):
+        for flag in ("internet", "forwarding", "knows_others", "screen"):
             rules.boolean(getattr(self, flag), f"{self.name}: {flag}")
         self._check_addresses()
         self._check_routes()

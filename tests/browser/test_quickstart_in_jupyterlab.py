@@ -15,18 +15,6 @@ if TYPE_CHECKING:
 
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "01_quickstart.ipynb"
 MAX_SCREENSHOT = 200 * 1024
-# The kernel's state tells nothing here: a form's message makes it idle while the cell runs on.
-START_CELL = """() => {
-  const notebook = window.jupyterapp.shell.currentWidget;
-  window.labkitKernel = notebook.context.sessionContext.session.kernel;
-  const code = "print('started', flush=True); import threading; threading.Event().wait(120)";
-  const cell = window.labkitKernel.requestExecute({code});
-  cell.onIOPub = (message) => {
-    if (message.header.msg_type === 'stream') window.labkitCell = 'running';
-  };
-  cell.done.finally(() => { window.labkitCell = 'ended'; });
-}"""
-
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 
@@ -124,23 +112,19 @@ def test_the_last_letters_arrive_before_the_click_counts(notebook: Notebook, for
 
 
 def test_it_works_while_a_cell_is_running(notebook: Notebook, form: Locator) -> None:
-    page = notebook.page
-    page.evaluate(START_CELL)
-    page.wait_for_function("() => window.labkitCell === 'running'")
+    notebook.start_cell("import threading; threading.Event().wait(120)")
     type_into(form, "Name", "meanwhile")
     form.get_by_role("button", name="Create", exact=True).click()
     expect(form.locator("table tbody tr")).to_contain_text("meanwhile")
-    assert page.evaluate("() => window.labkitCell") == "running"
-    page.evaluate("() => { window.labkitKernel.interrupt(); }")
-    page.wait_for_function("() => window.labkitCell === 'ended'")
+    assert notebook.is_running()
+    notebook.interrupt()
 
 
 def test_it_can_be_read_in_the_dark_theme(
     notebook: Notebook, form: Locator, screenshots: Path
 ) -> None:
     page = notebook.page
-    notebook.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
-    expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
+    notebook.theme("Dark")
     type_into(form, "Name", "a b")
     problem = message_beside(form, "Name")
     expect(problem).to_be_visible()
@@ -148,8 +132,7 @@ def test_it_can_be_read_in_the_dark_theme(
     for element in (form, problem, form.get_by_label("The same in Python")):
         assert _contrast(element) >= 4.0
     page.screenshot(path=screenshots / "form_dark.png")
-    notebook.command("apputils:change-theme", {"theme": "JupyterLab Light"})
-    expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "true")
+    notebook.theme("Light")
     assert notebook.complaints == []
 
 

@@ -14,6 +14,7 @@ from labkit.errors import LabError, LabkitError, UsageError
 from labkit.events import Event, Listener
 from labkit.model import VM, Flavor, check_flavor
 from labkit_widgets import markup, vm_values
+from labkit_widgets.routing import keep_route
 from labkit_widgets.vm_progress import Pacer, Stage, stage
 from labkit_widgets.vm_values import VMValues
 
@@ -214,7 +215,7 @@ class VMForm:
             "slice_id": self.slice,
         }
         for widget in (*self._fields.values(), self.create):
-            _keep_route(widget)
+            keep_route(widget)
 
     def _make_view(self) -> None:
         self._messages = {key: w.HTML().add_class("labkit-message") for key in self._fields}
@@ -334,12 +335,6 @@ def _set(widget: Any, value: object, trait: str = "value") -> None:
     """Set a trait only when it changes: what is set is sent to the browser."""
     if getattr(widget, trait) != value:
         setattr(widget, trait, value)
-
-
-def _keep_route(widget: Any) -> None:
-    """ipykernel 7.4.0 would send a widget's messages to the main thread, behind a running cell."""
-    if hasattr(widget.comm, "_reply_subshell_for"):
-        widget.comm._reply_subshell_for = lambda _data, default: default
 
 
 def _check_api(value: Any) -> Deployer:

@@ -28,23 +28,33 @@ local function pipes(wants_input)
   return ends
 end
 
+-- Like pipes, of a terminal: one stream, and what is typed.
+local function terminal(fields)
+  local master, path, number = S.terminal(tonumber(fields.columns) or 80, tonumber(fields.rows) or 24)
+  if not master then return nil, path, number end
+  return { out = master, input = S.duplicate(master), terminal = path }
+end
+
 -- Start what the fields say; answers nil, code, text, error number when it cannot be started.
 function Command.start(port, token, fields)
   local arguments = fields.arg
   if fields.shell then arguments = { "/bin/sh", "-c", fields.shell } end
   if not arguments[1] then return nil, "bad-request", "neither arg nor shell is given" end
-  local ends = pipes(fields.stdin == "1")
-  local pid, why, number = S.spawn(arguments,
-    { [0] = ends.child_in, [1] = ends.child_out, [2] = ends.child_err }, fields.cwd, fields.env)
+  local ends, pid, why, number
+  if fields.pty == "1" then ends, why, number = terminal(fields) else ends = pipes(fields.stdin == "1") end
+  if not ends then return nil, "not-started", why, number end
+  pid, why, number = S.spawn(arguments, {
+    [0] = ends.child_in, [1] = ends.child_out, [2] = ends.child_err, terminal = ends.terminal,
+  }, fields.cwd, fields.env)
   for _, name in ipairs { "child_in", "child_out", "child_err" } do close(ends, name) end
   if not pid then
     for _, name in ipairs { "input", "out", "err" } do close(ends, name) end
     return nil, "not-started", why, number
   end
   local began, limit = S.now(), tonumber(fields.timeout)
-  port:tell("started", token, { pid = pid })
+  port:tell("started", token, { pid = pid, terminal = ends.terminal or "" })
   return setmetatable({
-    port = port, token = token, pid = pid, input = ends.input, pending = {},
+    port = port, token = token, pid = pid, terminal = ends.terminal, input = ends.input, pending = {},
     streams = { { verb = "out", fd = ends.out, bytes = 0 }, { verb = "err", fd = ends.err, bytes = 0 } },
     taken = 0, credit = 0, budget = tonumber(fields.window), began = began,
     grace = tonumber(fields.grace) or GRACE, deadline = limit and began + limit / 1000,
@@ -63,7 +73,14 @@ function Command:stop(reason, signal, grace)
   self.reason = self.reason or reason
   self.deadline = nil
   self.kill_at = S.now() + (grace or self.grace) / 1000
-  C.kill(-self.pid, signal or S.SIGTERM)
+  -- The shell of a terminal ignores TERM; it ends when the line is hung up, and so do its jobs.
+  C.kill(-self.pid, signal or (self.terminal and S.SIGHUP) or S.SIGTERM)
+end
+
+-- Its terminal has another size: who runs in it is told by the kernel.
+function Command:resize(columns, rows)
+  if not self.terminal or not self.input then return false end
+  return S.set_size(self.input, columns, rows)
 end
 
 function Command:signal_group(number)
@@ -131,7 +148,11 @@ function Command:take(bytes, length)
 end
 
 function Command:take_end()
-  self.at_end = true
+  if self.terminal then -- what a person types to end their input
+    self.pending[#self.pending + 1] = "\4"
+  else
+    self.at_end = true
+  end
   feed(self)
 end
 

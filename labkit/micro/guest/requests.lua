@@ -53,6 +53,7 @@ function Requests:handle(port, verb, token, bytes, length)
   if CLASSES[verb] then return self:start(CLASSES[verb], port, token, fields) end
   if verb == "end" then return self:stop(port, token, fields) end
   if verb == "signal" then return self:signal(port, token, fields) end
+  if verb == "resize" then return self:resize(port, token, fields) end
   if verb == "halt" then return self:halt(port, token, fields) end
   problem(port, token, "unknown-verb", verb)
 end
@@ -92,6 +93,14 @@ end
 function Requests:signal(port, token, fields)
   local request, number = self.open[fields.request or ""], tonumber(fields.signal)
   local found = request and request.signal_group and number and request:signal_group(number)
+  port:tell("done", token, { found = found and 1 or 0 })
+end
+
+-- Tell a command's terminal its size.
+function Requests:resize(port, token, fields)
+  local request = self.open[fields.request or ""]
+  local columns, rows = tonumber(fields.columns), tonumber(fields.rows)
+  local found = request and request.resize and columns and rows and request:resize(columns, rows)
   port:tell("done", token, { found = found and 1 or 0 })
 end
 

@@ -94,7 +94,7 @@ function M.apply(text, wait, fresh)
   end
   local batch = {}
   if not fresh then
-    for _, nic in ipairs(wish.nics) do batch[#batch + 1] = "address flush dev " .. nic.name end
+    for _, nic in ipairs(wish.nics) do batch[#batch + 1] = "address flush dev " .. nic.name .. " scope global" end
   end
   for _, line in ipairs(wish.batch) do batch[#batch + 1] = line end
   local well = true

@@ -12,6 +12,7 @@ typedef struct { unsigned long bits[16]; } sigset_t;
 typedef struct { char space[128]; } spawn_actions;
 typedef struct { char space[512]; } spawn_attributes;
 typedef struct { unsigned long inode; long offset; unsigned short length; unsigned char kind; char name[256]; } dirent;
+typedef struct { unsigned short rows, columns, width, height; } winsize;
 typedef struct { char name[16]; union { char text[24]; short flags; }; } ifreq;
 typedef struct { unsigned short family; unsigned char type[14]; unsigned int feature, mask; unsigned char name[64]; } sockaddr_alg;
 
@@ -30,6 +31,7 @@ int sigprocmask(int, const sigset_t *, sigset_t *); int signalfd(int, const sigs
 int posix_spawnp(pid_t *, const char *, const spawn_actions *, const spawn_attributes *, char *const [], char *const []);
 int posix_spawn_file_actions_init(spawn_actions *); int posix_spawn_file_actions_destroy(spawn_actions *);
 int posix_spawn_file_actions_adddup2(spawn_actions *, int, int);
+int posix_spawn_file_actions_addopen(spawn_actions *, int, const char *, int, mode_t);
 int posix_spawn_file_actions_addchdir_np(spawn_actions *, const char *);
 int posix_spawnattr_init(spawn_attributes *); int posix_spawnattr_setflags(spawn_attributes *, short);
 int posix_spawnattr_setsigmask(spawn_attributes *, const sigset_t *);
@@ -47,7 +49,7 @@ local M = { EAGAIN = 11, EINTR = 4, ENOENT = 2, EACCES = 13, EPIPE = 32, ESRCH =
 M.RDONLY, M.WRONLY, M.RDWR = 0, 1, 2
 M.CREATE, M.EXCLUSIVE, M.TRUNCATE, M.NONBLOCK, M.CLOEXEC = 0x40, 0x80, 0x200, 0x800, 0x80000
 M.POLLIN, M.POLLOUT, M.POLLERR, M.POLLHUP = 1, 4, 8, 16
-M.SIGTERM, M.SIGKILL = 15, 9
+M.SIGHUP, M.SIGKILL, M.SIGTERM = 1, 9, 15
 
 -- An error as text and number of the last call.
 function M.failure()
@@ -113,9 +115,39 @@ function M.pipe()
   return ends[0], ends[1]
 end
 
+-- A terminal: its master's file and the path of its other side; or nil, reason, error number.
+local NOCTTY, UNLOCK, NUMBER, SET_SIZE = 0x100, 0x40045431, 0x80045430, 0x5414
+function M.terminal(columns, rows)
+  local master, why, number = M.open("/dev/ptmx", bit.bor(M.RDWR, M.NONBLOCK, NOCTTY))
+  if not master then return nil, why, number end
+  local place, off = ffi.new "unsigned int[1]", ffi.new "int[1]"
+  if C.ioctl(master, UNLOCK, off) ~= 0 or C.ioctl(master, NUMBER, place) ~= 0 then
+    why, number = M.failure()
+    C.close(master)
+    return nil, why, number
+  end
+  M.set_size(master, columns, rows)
+  return master, "/dev/pts/" .. place[0]
+end
+
+function M.set_size(master, columns, rows)
+  local size = ffi.new("winsize", rows, columns)
+  return C.ioctl(master, SET_SIZE, size) == 0
+end
+
+function M.duplicate(fd) return C.fcntl(fd, 1030, 0) end -- F_DUPFD_CLOEXEC
+
 function M.nonblocking(fd) C.fcntl(fd, 4, M.NONBLOCK) end -- F_SETFL
 
 function M.sleep(seconds) C.poll(nil, 0, seconds * 1000) end
+
+-- The folder of the graphics device, or nil.
+function M.display()
+  for _, name in ipairs(M.names "/sys/bus/pci/devices") do
+    local folder = "/sys/bus/pci/devices/" .. name
+    if (M.read_text(folder .. "/class") or ""):match "^0x0300" then return folder end
+  end
+end
 
 -- SIGCHLD as something to poll, SIGPIPE as an error of write; what is spawned has neither blocked.
 local no_signals = ffi.new "sigset_t"
@@ -139,11 +171,15 @@ local function strings(list)
 end
 
 -- Start a program as leader of a new session, so that it and its children can be ended as a group.
--- files: {[0] = fd, [1] = fd, [2] = fd}; settings: list of NAME=VALUE set besides our own.
+-- files: {[0] = fd, [1] = fd, [2] = fd}, or { terminal = path }, which it then controls; settings: list of NAME=VALUE set besides our own.
 -- Answers its pid, or nil, reason, error number.
 function M.spawn(arguments, files, folder, settings)
   local actions, attributes = ffi.new "spawn_actions", ffi.new "spawn_attributes"
   C.posix_spawn_file_actions_init(actions)
+  if files.terminal then
+    C.posix_spawn_file_actions_addopen(actions, 0, files.terminal, M.RDWR, 0)
+    for target = 1, 2 do C.posix_spawn_file_actions_adddup2(actions, 0, target) end
+  end
   for target = 0, 2 do
     if files[target] then C.posix_spawn_file_actions_adddup2(actions, files[target], target) end
   end

@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .lane import Field
     from .loop import Loop, Timer
     from .request import Facts, Request
     from .work import Work
@@ -119,6 +120,11 @@ class Guest:
         if lane.agent:
             fields = [("request", token), ("grace", END_GRACE_MS)]
             lane.send("end", self._token(lane), pack_fields(fields))
+
+    def resize(self, work: Work, size: list[Field]) -> None:
+        """The terminal of a command has another size; told in its place among what is typed."""
+        lane = work.lane
+        lane.send("resize", self._token(lane), pack_fields([("request", work.token), *size]))
 
     def _begin(self, work: Work) -> None:
         if not self.ready:

@@ -1,23 +1,26 @@
 """The machines of a slice: the verbs that start, list, end and look at them.
 
-``machine-start {index, name, uuid, argv, env?, files?}``: `argv` runs in RUN/mINDEX, which `files`
-(name: text) are written to first; the answer comes when QEMU runs and everything listens to it.
+``machine-start {index, name, uuid, argv, env?, files?, about?}``: `argv` runs in RUN/mINDEX, which
+`files` (name: text) are written to first; the answer comes when QEMU runs and everything listens to
+it. `about`, facts of whoever started it, is shown with the machine for as long as it is known.
+The bytes of the request, if any, are written to ``seed.iso`` beside the files.
 Problems: ``already-running``, ``not-ours`` (another QEMU holds the folder), ``path-too-long``,
 ``program-missing``, ``qemu-died`` (with its log), ``qemu-silent``.
 ``machine-stop {index, how: shutdown | off, timeout}`` answers after QEMU is gone.
+``machine-note {index, notes}`` keeps more facts with a machine until it is started again; a note
+that is null is dropped.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import shutil
 import signal
-import time
 
 from .guest import Guest
-from .machine import Machine, lives
-from .process import MACHINE_FILE, read_json
+from .machine import Machine
+from .process import MACHINE_FILE
 from .request import Problem
 
 TYPE_CHECKING = False
@@ -32,9 +35,11 @@ MAX_INDEX = 65535
 MAX_PATH = 107  # bytes of a unix socket's path
 LONGEST_NAME = "serial"
 MAX_FILES = 1 << 18  # bytes of text beside the machine
+MAX_FACTS = 1 << 16  # bytes of `about` and of the notes
 KILL_AFTER = 3.0  # seconds for QEMU to end when it was told to
 FILE_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
-RESERVED = {"pid", "qmp", "serial", "vnc", "g0", "machine.json", "end.json", "qemu.log"}
+SEED_FILE = "seed.iso"
+RESERVED = {"pid", "qmp", "serial", "vnc", "g0", "machine.json", "end.json", "qemu.log", SEED_FILE}
 
 
 class Machines:
@@ -46,6 +51,7 @@ class Machines:
         for verb, work in (
             ("machine-start", self._start),
             ("machine-list", self._list),
+            ("machine-note", self._note),
             ("machine-qmp", self._qmp),
             ("machine-stop", self._stop),
             ("machine-forget", self._forget),
@@ -71,9 +77,10 @@ class Machines:
 
     def _find(self) -> None:
         """Take over what an earlier steward has left."""
-        for name in sorted(os.listdir(self._steward.folder)):
+        host = self._steward.host
+        for name in host.names(self._steward.folder):
             match = re.fullmatch(r"m([0-9]{1,5})", name)
-            facts = match and read_json(os.path.join(self._steward.folder, name, MACHINE_FILE))
+            facts = match and host.read_json(os.path.join(self._steward.folder, name, MACHINE_FILE))
             if not match or not facts:
                 continue
             machine = Machine(self._steward, int(match.group(1)), facts)
@@ -130,6 +137,7 @@ class Machines:
         facts: Facts = {"name": request.text("name"), "uuid": request.text("uuid")}
         facts["argv"] = request.texts("argv")
         facts["env"] = {str(name): str(value) for name, value in request.facts("env").items()}
+        facts["about"] = _small(request, "about")
         files = _files(request)
         if not facts["argv"]:
             request.refuse("argv", "a command")
@@ -140,9 +148,9 @@ class Machines:
         known = self._machines.get(index)
         if known is not None and known.state != "dead":
             raise Problem("already-running", **known.shown())
-        if lives(folder):
+        if self._steward.host.is_held(folder):
             raise Problem("not-ours", folder=folder, reason="its pidfile is locked")
-        if shutil.which(facts["argv"][0]) is None:
+        if not self._steward.host.has_program(facts["argv"][0]):
             raise Problem("program-missing", program=facts["argv"][0])
         if known is not None:
             known.close()
@@ -151,24 +159,26 @@ class Machines:
     def _launch(self, request: Request, index: int, facts: Facts, files: dict[str, str]) -> None:
         folder = self._steward.machine_folder(index)
         try:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.mkdir(folder, 0o700)
+            host = self._steward.host
+            host.remove(folder)
+            host.make_folder(folder)
             for name, text in files.items():
-                with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-                    file.write(text)
+                host.write(os.path.join(folder, name), text.encode(), sure=False)
+            if request.data:
+                host.write(os.path.join(folder, SEED_FILE), request.data, sure=False)
             machine = Machine(self._steward, index, facts)
             machine.save()
         except OSError as error:
             reason = error.strerror or str(error)
             raise Problem("not-writable", path=folder, reason=reason) from error
         self._machines[index] = machine
-        began = time.monotonic()
+        began = self._steward.loop.now()
 
         def done(code: str, told: Facts) -> None:
             if code:
                 request.problem(code, **told)
             else:
-                request.ok({**told, "seconds": time.monotonic() - began})
+                request.ok({**told, "seconds": self._steward.loop.now() - began})
 
         try:
             machine.start(done)
@@ -180,6 +190,15 @@ class Machines:
 
     def _list(self, request: Request) -> None:
         request.ok({"machines": [self._machines[i].shown() for i in sorted(self._machines)]})
+
+    def _note(self, request: Request) -> None:
+        machine = self._machine(request)
+        try:
+            machine.note(_small(request, "notes"))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise Problem("not-writable", path=machine.folder, reason=reason) from error
+        request.ok()
 
     def _stop(self, request: Request) -> None:
         machine = self._machine(request)
@@ -207,15 +226,15 @@ class Machines:
 
     def _forget(self, request: Request) -> None:
         index = request.integer("index", 0, MAX_INDEX)
-        machine = self._machines.get(index)
+        machine, host = self._machines.get(index), self._steward.host
         folder = self._steward.machine_folder(index)
-        if (machine is not None and machine.state != "dead") or lives(folder):
+        if (machine is not None and machine.state != "dead") or host.is_held(folder):
             raise Problem("still-running")
         if machine is not None:
             machine.close()
             del self._machines[index]
-        shutil.rmtree(folder, ignore_errors=True)
-        if os.path.lexists(folder):
+        host.remove(folder)
+        if host.exists(folder):
             raise Problem("not-writable", path=folder, reason="it could not be removed")
         request.ok()
 
@@ -301,6 +320,14 @@ class Wait:
 def _refuse_dead(machine: Machine) -> None:
     if machine.state == "dead":
         raise Problem("machine-dead")
+
+
+def _small(request: Request, name: str) -> Facts:
+    """Facts that are kept with a machine; they are read again and again, so they are few."""
+    facts = request.facts(name)
+    if len(json.dumps(facts)) > MAX_FACTS:
+        request.refuse(name, "at most %d bytes" % MAX_FACTS)
+    return facts
 
 
 def _files(request: Request) -> dict[str, str]:

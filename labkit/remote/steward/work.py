@@ -112,7 +112,10 @@ class Work:
 
 
 class Command(Work):
-    """``guest-run {argv | shell, cwd?, env?, stdin, timeout?}``; parts are its streams."""
+    """``guest-run {argv | shell, cwd?, env?, stdin, timeout?, pty?}``; parts are its streams.
+
+    ``pty {columns, rows}``: it runs in a terminal, whose size ``more {columns, rows}`` changes.
+    """
 
     def __init__(self, guest: Guest, lane: Lane, request: Request) -> None:
         super().__init__(guest, lane, request)
@@ -129,6 +132,10 @@ class Command(Work):
         if self._stdin:
             fields.append(("stdin", "1"))
             request.on_more = self._more
+        self._pty = "pty" in request.arguments
+        if self._pty:
+            fields += _size(request, request.facts("pty"))
+            fields.append(("pty", "1"))
         self._timeout: float | None = None
         if request.arguments.get("timeout") is not None:
             self._timeout = request.number("timeout", 0.001, 1e9)
@@ -147,7 +154,12 @@ class Command(Work):
             stream = "stdout" if verb == "out" else "stderr"
             self._output({"stream": stream}, payload)
         elif verb == "started":
-            self._request.part({"started": unpack_fields(payload).get("pid", "")})
+            started = unpack_fields(payload)
+            if self._pty and not started.get("terminal"):
+                self._guest.end(self.token)
+                self.fail("guest-refused", reason="no-terminals", text="its agent is too old")
+                return
+            self._request.part({"started": started.get("pid", "")})
             if self._stdin:
                 self._feed()
         elif verb == "credit":
@@ -162,6 +174,8 @@ class Command(Work):
         if facts.get("eof"):
             self._ending = []
             self._feed()
+        if self._pty and self.token and "columns" in facts:
+            self._guest.resize(self, _size(self._request, facts))
 
     def _feed(self) -> None:
         if self.token:  # else it waits for its turn
@@ -194,6 +208,17 @@ class Command(Work):
             )
         else:
             self.fail("guest-refused", reason=fields["code"], text=fields["text"])
+
+
+def _size(request: Request, facts: Facts) -> list[Field]:
+    """The size of a terminal as fields."""
+    fields: list[Field] = []
+    for name in ("columns", "rows"):
+        value = facts.get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
+            request.refuse("pty", "columns and rows from 1 to 1000")
+        fields.append((name, str(value)))
+    return fields
 
 
 class Upload(Work):

@@ -1,0 +1,99 @@
+// The screen of a machine: noVNC on a stream of bytes of the kernel.
+import RFB from "@novnc/novnc";
+
+import { Channel } from "./channel.js";
+import { Frame, ownKeys } from "./frame.js";
+import { hideTwin } from "./twin.js";
+import "./frame.css";
+import "./screen.css";
+
+const AGAIN = "the view was away for too long";
+const GROUND = "#000";
+
+class View {
+  constructor(model, el) {
+    this.model = model;
+    this.frame = new Frame(el, {
+      kind: "screen", name: model.get("name"), what: "screen", readOnly: model.get("read_only"),
+    });
+    this.again = this.frame.button("Reconnect", "Connect again", () => this.connect());
+    if (!model.get("read_only")) {
+      this.frame.button("Ctrl+Alt+Del", "Send Ctrl+Alt+Delete to the machine", () => {
+        this.rfb?.sendCtrlAltDel();
+        this.rfb?.focus();
+      });
+    }
+    this.frame.fullScreenButton(() => this.rfb?.focus());
+    this.noted = () => this.frame.tell(model.get("note"));
+    model.on("change:note", this.noted);
+    this.noted();
+    this.showTwin = hideTwin(model, this.frame.root, ".jp-RenderedImage");
+    this.sizes = new MutationObserver(() => this.sized());
+    this.connect();
+    this.frame.root.labkit = this; // for tests, and for who debugs
+  }
+
+  connect() {
+    this.leave();
+    this.again.hidden = true;
+    this.frame.show("connecting");
+    const channel = new Channel(this.model, { ackMessages: 2 });
+    const rfb = new RFB(this.frame.body, channel, { shared: true });
+    this.channel = channel;
+    this.rfb = rfb;
+    rfb.scaleViewport = true;
+    rfb.resizeSession = false;
+    rfb.viewOnly = this.model.get("read_only");
+    rfb.background = GROUND;
+    rfb.addEventListener("connect", () => this.frame.show("connected"));
+    rfb.addEventListener("disconnect", () => this.closed(channel));
+    rfb.addEventListener("securityfailure", (event) => { channel.reason ||= event.detail.reason; });
+    this.canvas = this.frame.body.querySelector("canvas");
+    this.canvas.setAttribute("aria-label", `screen of ${this.model.get("name")}; Shift+Escape leaves it`);
+    this.canvas.setAttribute("role", "img");
+    ownKeys(this.canvas);
+    this.sizes.disconnect();
+    this.sizes.observe(this.canvas, { attributes: true, attributeFilter: ["width", "height"] });
+  }
+
+  // As large as the machine's screen, smaller where there is less room.
+  sized() {
+    const { width, height } = this.canvas;
+    if (width < 2 || height < 2) return;
+    this.frame.body.style.width = `${width}px`;
+    this.frame.body.style.aspectRatio = `${width} / ${height}`;
+  }
+
+  closed(channel) {
+    if (channel !== this.channel || this.removed) return;
+    if (channel.reason === AGAIN) return void this.connect();
+    this.frame.show("closed", channel.reason);
+    this.again.hidden = false;
+  }
+
+  leave() {
+    const { rfb, channel } = this;
+    this.rfb = this.channel = null;
+    if (channel && channel.readyState !== "closed") {
+      rfb.disconnect();
+      channel.close();
+    }
+    this.frame.body.replaceChildren();
+  }
+
+  remove() {
+    this.removed = true;
+    this.sizes.disconnect();
+    this.showTwin();
+    this.model.off("change:note", this.noted);
+    this.leave();
+    this.frame.root.remove();
+  }
+}
+
+function render({ model, el }) {
+  const view = new View(model, el);
+  return () => view.remove();
+}
+
+export default { render };
