@@ -155,7 +155,8 @@ def test_when_the_kernel_is_gone_it_says_so(console: Notebook, screenshots: Path
     console.page.evaluate("() => window.labkitKernel.restart()")
     terminal = console.page.locator(".labkit-terminal")
     expect(terminal).to_have_attribute("data-state", "closed", timeout=30_000)
-    expect(terminal.get_by_role("status")).to_contain_text("the kernel is gone")
+    expect(terminal.get_by_role("status")).to_have_text("the kernel is gone: run the cell again")
+    expect(terminal.get_by_role("button", name="Reconnect")).to_be_hidden()
     console.page.screenshot(path=screenshots / "console_closed.png")
 
 
