@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import queue
@@ -14,11 +15,13 @@ from functools import partial
 from typing import Any
 
 from labkit.errors import (
+    ClosedError,
     CommandTimeout,
     ConnectionLost,
     StewardProblem,
     TransferError,
     WorkerError,
+    WorkerUnreachable,
 )
 from labkit.executor import DEFAULT_TIMEOUT, Connection
 from labkit.remote.steward.control import HEADER, MAX_BYTES
@@ -101,16 +104,21 @@ class Call:
             with self._room_changed:
                 size = len(piece)
                 if not self._room_changed.wait_for(partial(self._may_send, size), timeout):
-                    raise self._late(timeout, "what was sent before is not used")
+                    self.cancel()
+                    raise self._late(timeout, "what was sent before is not used; it was cancelled")
                 self._room -= size
             rest = rest[len(piece) :]
-            self._link.send({"id": self._number, "more": {} if rest else facts}, piece)
+            if not self._link.send({"id": self._number, "more": {} if rest else facts}, piece):
+                raise lost(self._link.where)
             if not rest:
                 return
 
     def cancel(self) -> None:
-        """End it; `parts` and `result` then raise a `StewardProblem` "cancelled"."""
-        self._link.send({"id": self._number, "cancel": True}, b"")
+        """End it; `parts` and `result` then raise a `StewardProblem` "cancelled".
+
+        Never raises for a connection that is gone: the steward ends what ran on it by itself.
+        """
+        self._tell({"cancel": True})
 
     # what the reader thread tells
 
@@ -157,7 +165,13 @@ class Call:
         self._taken += size
         if self._taken >= CREDIT and self._ended is None:
             taken, self._taken = self._taken, 0
-            self._link.send({"id": self._number, "took": taken}, b"")
+            self._tell({"took": taken})
+
+    def _tell(self, facts: Facts) -> None:
+        """Say what matters only while it runs: whoever reads its parts learns of a lost link."""
+        if self._ended is None:
+            with contextlib.suppress(ConnectionLost):
+                self._link.send({"id": self._number, **facts}, b"")
 
     def _late(self, timeout: float, outcome: str) -> CommandTimeout:
         return CommandTimeout(
@@ -195,34 +209,55 @@ class Link:
         self._thread.start()
 
     def start(self, verb: str, facts: Facts, data: bytes) -> Call:
+        """Send a request; `WorkerUnreachable` when nothing of it was sent, as the link is gone."""
+        number = next(self._numbers)
+        call = Call(self, number, verb)
         with self._lock:
-            number = next(self._numbers)
-            call = self._calls[number] = Call(self, number, verb)
-            if not self.alive:
-                raise lost(self.where)
+            if self.alive:  # else the reader has ended, and nobody would tell of the loss
+                self._calls[number] = call
         try:
-            self.send({"id": number, "do": verb, **facts}, data)
+            sent = self.send({"id": number, "do": verb, **facts}, data)
         except BaseException:
-            with self._lock:
-                self._calls.pop(number, None)
+            self._forget(number)
             raise
+        if not sent:
+            self._forget(number)
+            raise WorkerUnreachable(f"cannot ask {self.where} to {verb}", why="it hung up")
         return call
 
-    def send(self, facts: Facts, data: bytes | memoryview) -> None:
+    def send(self, facts: Facts, data: bytes | memoryview) -> bool:
+        """Write a frame, whole; False, and nothing written, when the connection is gone.
+
+        Whatever stops a write in the middle ends the connection, `ConnectionLost`: nothing can
+        be read behind half a frame.
+        """
         text = json.dumps(facts, separators=(",", ":")).encode()
         frame = b"".join((HEADER.pack(len(text), len(data)), text, data))
-        try:
-            with self._writing:
+        with self._writing:
+            if not self.alive:
+                return False
+            try:
                 self._connection.write(frame, WRITE_TIMEOUT)
-        except (TransferError, CommandTimeout) as error:  # half a frame may be there
-            self.close()
-            raise lost(self.where) from error
+            except (TransferError, CommandTimeout, ConnectionLost, ClosedError) as error:
+                self._hang_up()
+                raise lost(self.where) from error
+            except BaseException:  # Ctrl-C
+                self._hang_up()
+                raise
+        return True
 
     def close(self) -> None:
-        self.alive = False
-        self._connection.close()
+        self._hang_up()
         if threading.current_thread() is not self._thread:
             self._thread.join(WRITE_TIMEOUT)
+
+    def _hang_up(self) -> None:
+        self.alive = False
+        self._connection.close()  # it wakes the reader, which tells those who wait
+
+    def _forget(self, number: int) -> None:
+        with self._lock:
+            self._calls.pop(number, None)
 
     def wait_closed(self) -> None:
         """Until the other side has closed it."""
@@ -266,8 +301,7 @@ class Link:
         with self._lock:
             call = self._calls.get(facts["id"])
         if call is not None and call.arrived(facts, data):
-            with self._lock:
-                self._calls.pop(facts["id"], None)
+            self._forget(facts["id"])
 
 
 def lost(where: str) -> ConnectionLost:

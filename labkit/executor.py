@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self, TypeVar
+from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
-from labkit import remote, rules
+from labkit import markup, remote, rules
 from labkit.errors import (
     ClosedError,
     CommandError,
@@ -24,6 +24,7 @@ from labkit.errors import (
     CommandTimeout,
     LabkitError,
     TransferError,
+    WorkerUnreachable,
 )
 
 DEFAULT_TIMEOUT = 30.0
@@ -81,6 +82,20 @@ class Result:
             why=f"status {self.returncode}{f', {said[-1][:300]}' if said else ''}",
             result=self,
         )
+
+    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
+        command = show(self.argv)
+        facts = [self.host, f"{self.seconds:.2f} s"]
+        kind = markup.GOOD if self.ok else markup.BAD
+        said = markup.readable(self.text)
+        complained = markup.readable(self.error_text)
+        chip = markup.chip(f"status {self.returncode}", kind)
+        html = [markup.heading(f"$ {command}", chip, *facts)]
+        html += [markup.lines(said)] if said else []
+        html += [markup.lines(complained, kind=markup.BAD)] if complained else []
+        first = f"$ {command}  ({', '.join(filter(None, [f'status {self.returncode}', *facts]))})"
+        last = f"stderr:\n{complained}" if complained else ""
+        return markup.bundle("\n".join(filter(None, [first, said, last])), *html)
 
 
 class Connection(Protocol):
@@ -149,7 +164,7 @@ class Executor(Protocol):
         """Start a program whose input and output are streamed, on a connection of its own."""
 
     def connect(self, host: str, path: str) -> Connection:
-        """Connect to a unix socket on the host."""
+        """Connect to a unix socket on the host; `WorkerUnreachable` when nobody serves it."""
 
     def put(self, host: str, path: str, data: bytes, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Write a small file, whole or not at all. ``~/`` is the home folder on the host."""
@@ -199,8 +214,17 @@ class BaseExecutor:
         raise NotImplementedError
 
     def connect(self, host: str, path: str) -> Connection:
-        """By a small program on the host; a socket that cannot be reached ends at once."""
-        return self.open(host, remote.program("relay", path))
+        """By a small program on the host, which says first whether it has connected."""
+        stream = self.open(host, remote.program("relay", path))
+        try:
+            if stream.read(1, DEFAULT_TIMEOUT):
+                return stream
+            why = stream.finish(DEFAULT_TIMEOUT).error_text.strip()
+        except BaseException:
+            stream.close()
+            raise
+        stream.close()
+        raise WorkerUnreachable(f"cannot connect to {path} on {host}", why=why, path=path)
 
     def execute_direct(
         self, remote_ip: str, command: str, timeout: float = DEFAULT_TIMEOUT

@@ -127,9 +127,9 @@ class Guest:
             for part in call.parts(limit):
                 streams.add(part.facts, part.data)
             ended = call.result().facts
-        stdout, stderr = streams.finish()
         if ended["status"] in (126, 127) and "input" not in ended:  # it was never started
-            stderr += f"{argv[0]}: {ended['reason']}\n".encode()
+            streams.add({"stream": "stderr"}, f"{argv[0]}: {ended['reason']}\n".encode())
+        stdout, stderr = streams.finish()
         result = Result(argv, ended["status"], stdout, stderr, ended["seconds"], self.name)
         return result.check() if check else result
 
@@ -223,7 +223,10 @@ class Guest:
 
     def _send(self, file: BinaryIO, path: str, mode: int) -> None:
         hashed, size = hashlib.sha256(), 0
-        with self._asked("guest-put", f"write {path}", "in", path=path, mode=mode) as call:
+        told: dict[str, Any] = {"path": path, "mode": mode}
+        if file.seekable():
+            told["size"] = _size(file)
+        with self._asked("guest-put", f"write {path}", "in", **told) as call:
             while data := file.read(PIECE):
                 hashed.update(data)
                 size += len(data)
@@ -322,6 +325,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         ) from error
     with file:
         yield file
+
+
+def _size(file: BinaryIO) -> int:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return size
 
 
 def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -1,19 +1,25 @@
-"""A topology as text, and as SVG that any viewer shows: attributes only, no style sheet."""
+"""A topology as text, and as SVG that any viewer shows: attributes only, no style sheet.
+
+The page behind it may be light or dark, so nothing is painted there: words stand on cards, or
+have a grey that can be read on both.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from xml.etree import ElementTree
+from functools import cached_property
 
+from labkit.picture_draw import Pen, legend_rows
+from labkit.picture_layout import Edges, Point, Room, layout
+from labkit.picture_looks import PLAIN, link_look, vm_look
+from labkit.picture_text import Line, Page, Rect, short, text_width
 from labkit.wish import LinkWish, Slice, VMWish
 
-BOX_WIDTH, BOX_HEIGHT = 108, 46
-DISTANCE = 190
-MARGIN = 60
-INK, PAPER, QUIET, ACCENT = "#1f2933", "#ffffff", "#66788a", "#0b6e99"
-FONT = "Helvetica, Arial, sans-serif"
+MARGIN = 14
+WIDTH = 940
+MOST_ROOMY, MOST_LABELLED = 20, 45  # nodes with two lines, links with the names of interfaces
 
 
 def topology_text(wish: Slice) -> str:
@@ -32,12 +38,17 @@ def topology_text(wish: Slice) -> str:
 def link_note(link: LinkWish) -> str:
     """What a reader should know of a link: down, or what it does to packets."""
     notes = [] if link.up else ["down"]
-    texts = [" ".join(one.texts().values()) for _, one in link.impairments]
-    if len(set(texts)) == 1 and len(texts) == len(link.ends):
-        notes.append(texts[0])
+    if texts := _common(link):
+        notes.append(texts)
     else:
         notes += [f"{end} sends: {' '.join(o.texts().values())}" for end, o in link.impairments]
     return "; ".join(notes)
+
+
+def _common(link: LinkWish) -> str:
+    """What a link does to packets, where it does the same to those of every end."""
+    texts = {" ".join(one.texts().values()) for _, one in link.impairments}
+    return texts.pop() if len(texts) == 1 and len(link.impairments) == len(link.ends) else ""
 
 
 def _traits(vm: VMWish) -> str:
@@ -45,142 +56,350 @@ def _traits(vm: VMWish) -> str:
     return " ".join(traits)
 
 
+def topology_svg(
+    wish: Slice,
+    *,
+    states: Mapping[str, str] | None = None,
+    link_states: Mapping[str, str] | None = None,
+) -> str:
+    """A picture of a wish, for light pages and dark ones.
+
+    `states` are those of VMs, by name: ``running``, ``starting``, ``paused``, ``panicked``,
+    ``dead``, ``design`` (not deployed) or any other word, which is shown as one that is not known;
+    a VM that is left out is not deployed. `link_states` are ``up``, ``traffic``, ``impaired``,
+    ``down``, ``disconnected`` or ``design``; a link that is left out is what the wish says.
+
+    Each VM is a group with ``data-vm`` and ``data-state``, each link one with ``data-link`` and
+    ``data-state``; their ids are ``SLICE-vm-NAME`` and ``SLICE-link-NAME``.
+    """
+    return _Picture(wish, states, link_states or {}).svg()
+
+
 @dataclass(frozen=True, slots=True)
-class _Point:
-    x: float
-    y: float
+class _Cable:
+    """A line of a link, from a VM to another or to the link's switch."""
 
-    def between(self, other: _Point, share: float) -> _Point:
-        return _Point(self.x + (other.x - self.x) * share, self.y + (other.y - self.y) * share)
-
-
-def topology_svg(wish: Slice, *, states: Mapping[str, str] | None = None) -> str:
-    """A picture of a wish; `states` colours VMs that run (``running``) or do not."""
-    places = _places(wish)
-    hubs = {link.name: _hub(link, places) for link in wish.links}
-    every = [*places.values(), *hubs.values()]
-    width = max((point.x for point in every), default=0) + MARGIN + BOX_WIDTH / 2
-    height = max((point.y for point in every), default=0) + MARGIN
-    root = ElementTree.Element(
-        "svg",
-        xmlns="http://www.w3.org/2000/svg",
-        width=_number(width),
-        height=_number(height),
-        viewBox=f"0 0 {_number(width)} {_number(height)}",
-        role="img",
-    )
-    ElementTree.SubElement(root, "title").text = f"Topology of {wish.name}"
-    _add(root, "rect", width="100%", height="100%", fill=PAPER)
-    for link in wish.links:
-        _draw_link(root, link, places, hubs[link.name])
-    for vm in wish.vms:
-        _draw_vm(root, vm, places[vm.name], (states or {}).get(vm.name))
-    return ElementTree.tostring(root, encoding="unicode")
+    link: LinkWish
+    ends: tuple[str, str]  # the second is empty at a switch
+    line: Line
 
 
-def _places(wish: Slice) -> dict[str, _Point]:
-    """A chain in a line, all else on a circle, in the order in which links reach the VMs."""
-    order = _order(wish)
-    if len(order) <= 4 and all(len(link.ends) == 2 for link in wish.links):
-        return {
-            name: _Point(MARGIN + BOX_WIDTH / 2 + number * DISTANCE, MARGIN + BOX_HEIGHT / 2)
-            for number, name in enumerate(order)
+class _Picture:
+    """One drawing: places first, then words, then lines where no words are."""
+
+    def __init__(
+        self, wish: Slice, states: Mapping[str, str] | None, link_states: Mapping[str, str]
+    ) -> None:
+        self.wish, self.states = wish, states
+        self.switches = [link for link in wish.links if len(link.ends) > 2]
+        self.link_states = {
+            link.name: _shown(link, link_states.get(link.name)) for link in wish.links
         }
-    radius = max(DISTANCE * len(order) / (2 * math.pi), DISTANCE * 0.8)
-    middle = radius + MARGIN + BOX_WIDTH / 2
-    turns = [2 * math.pi * number / len(order) - math.pi / 2 for number in range(len(order))]
-    return {
-        name: _Point(middle + radius * math.cos(turn), middle + radius * math.sin(turn))
-        for name, turn in zip(order, turns, strict=True)
-    }
+        self.roomy = len(wish.vms) + len(self.switches) <= MOST_ROOMY
+        self.labelled = (
+            self.roomy and sum(len(link.ends) for link in wish.links) <= 2 * MOST_LABELLED
+        )
+
+    def state(self, vm: str) -> str | None:
+        return None if self.states is None else self.states.get(vm, "design")
+
+    # sizes and places
+
+    @cached_property
+    def card(self) -> tuple[float, float]:
+        """One size for all VMs: the picture is calmer."""
+        names = max((text_width(short(vm.name, 16), 13) for vm in self.wish.vms), default=0)
+        if not self.roomy:
+            return max(54.0, round(names * 11 / 13 + 27)), 24.0
+        below = max((text_width(self.below(vm), 10.5) for vm in self.wish.vms), default=0)
+        badges = max((len(list(self.badges(vm))) for vm in self.wish.vms), default=0)
+        return max(96.0, round(max(names, below) + 46 + 16 * badges)), 44.0
+
+    def below(self, vm: VMWish) -> str:
+        """The second line of a card."""
+        state = self.state(vm.name)
+        if state is None:
+            return vm.flavor
+        key, look = vm_look(state)
+        return short(state, 14) if key == "unknown" else look.word
+
+    def badges(self, vm: VMWish) -> Iterator[str]:
+        if vm.internet:
+            yield "internet"
+        if vm.forwarding and self.states is not None:
+            yield "router"
+
+    @cached_property
+    def boxes(self) -> dict[str, tuple[float, float]]:
+        """VMs by name, and switches by their link's name with a colon, which no VM has."""
+        boxes = {vm.name: self.card for vm in self.wish.vms}
+        for link in self.switches:
+            width = text_width(short(link.name, 16), 11) + 32
+            boxes[f":{link.name}"] = (round(width), 24.0)
+        return boxes
+
+    @cached_property
+    def places(self) -> dict[str, Point]:
+        index = {name: number for number, name in enumerate(self.boxes)}
+        edges: Edges = tuple(
+            (index[one], index[two]) for link in self.wish.links for one, two in _pairs(link)
+        )
+        width, height = self.card
+        notes = max((text_width(note, 10) + 18 for note in self._notes()), default=0.0)
+        names = 64.0 if self.labelled else 0.0  # of the interfaces at both ends
+        room = Room(
+            across=width + names + max(48.0 if self.roomy else 40.0, notes),
+            down=height + (76.0 if self.labelled else 38.0),
+            gap=26.0 if self.roomy else 14.0,
+            width=WIDTH,
+        )
+        found = layout(tuple(self.boxes.values()), edges, room)
+        return dict(zip(self.boxes, found, strict=True))
+
+    def _notes(self) -> Iterator[str]:
+        """What will stand on lines."""
+        for link in self.wish.links:
+            if len(link.ends) == 2 and (link.impairments or not link.up):
+                common = _common(link)
+                each = (" ".join(one.texts().values()) for _, one in link.impairments)
+                yield common if common or not link.up else f"→ {max(each, key=len)}"
+
+    @cached_property
+    def cards(self) -> dict[str, Rect]:
+        return {name: Rect.around(self.places[name], *box) for name, box in self.boxes.items()}
+
+    @cached_property
+    def cables(self) -> list[_Cable]:
+        """Every line, cut off at its cards; cables between the same two run side by side."""
+        found: list[_Cable] = []
+        together = Counter(frozenset(link.vms) for link in self.wish.links if len(link.ends) == 2)
+        drawn: Counter[frozenset[str]] = Counter()
+        for link in self.wish.links:
+            pair = frozenset(link.vms)
+            beside = 0.0
+            if len(link.ends) == 2:
+                beside = (drawn[pair] - (together[pair] - 1) / 2) * 18
+                drawn[pair] += 1
+            for one, two in _pairs(link):
+                line = _beside(self.places[min(one, two)], self.places[max(one, two)], beside)
+                line = line if one < two else Line(line.end, line.start)
+                ends = link.ends if len(link.ends) == 2 else (_end_at(link, one), "")
+                line = _clipped(line, self.cards[one], self.cards[two])
+                found.append(_Cable(link, (ends[0], ends[1]), line))
+        return found
+
+    # the drawing
+
+    def svg(self) -> str:
+        page = Page(rect.grown(2) for rect in self.cards.values())
+        labels = list(self._labels(page)) if self.labelled else []
+        chips = list(self._chips(page))
+        pen = Pen(self.wish.name)
+        for link in self.wish.links:
+            self._draw_link(pen, link, [rect for rect, *_ in labels], labels, chips)
+        for vm in self.wish.vms:
+            self._draw_vm(pen, vm)
+        if not self.wish.vms:
+            pen.text("no VMs yet", Point(52, 10), 12)
+        frame = _frame([*page.taken, *((Rect(0, 0, 104, 20),) if not self.wish.vms else ())])
+        looks = self._legend()
+        foot, height = legend_rows(looks, max(frame.right - frame.left, 260))
+        pen.legend(foot, Point(frame.left, frame.bottom + 18))
+        whole = Rect(
+            frame.left,
+            frame.top,
+            max([frame.right, *(frame.left + x + width for x, _, width, *_ in foot)]),
+            frame.bottom + (height + 18 if foot else 0),
+        ).grown(MARGIN)
+        return pen.finish(whole, *self._told())
+
+    def _chips(self, page: Page) -> Iterator[tuple[Rect, str, str]]:
+        """What links do to packets, on their lines: place, text, and the link's name."""
+        for cable in self.cables:
+            link = cable.link
+            common = _common(link)
+            share = (0.5, 0.42, 0.58, 0.34, 0.66)
+            if len(link.ends) > 2:
+                if common or not link.up:
+                    continue
+                texts = self._sent(cable, 0)
+            elif not link.up or common:
+                texts = [(" ".join(filter(None, ["" if link.up else "down", common])), share)]
+            else:
+                texts = [*self._sent(cable, 0), *self._sent(cable, 1)]
+            for text, shares in texts:
+                places = (cable.line.at(at) for at in shares)
+                rect = page.room_for(places, text_width(text, 10) + 12, 16)
+                if rect is not None:
+                    yield rect, text, link.name
+        for link in self.switches:
+            text = link_note(link) if _common(link) or not link.up else ""
+            middle = self.places[f":{link.name}"]
+            rect = (
+                page.room_for(
+                    (Point(middle.x, middle.y + down) for down in (23, -23)),
+                    text_width(text, 10) + 12,
+                    16,
+                )
+                if text
+                else None
+            )
+            if rect is not None:
+                yield rect, text, link.name
+
+    @staticmethod
+    def _sent(cable: _Cable, which: int) -> list[tuple[str, tuple[float, ...]]]:
+        """What happens to what one end sends, with an arrow that way."""
+        impaired = dict(cable.link.impairments).get(cable.ends[which])
+        if impaired is None:
+            return []
+        start, end = cable.line if which == 0 else (cable.line.end, cable.line.start)
+        dx, dy = end.x - start.x, end.y - start.y
+        arrow = ("→" if dx > 0 else "←") if abs(dx) > abs(dy) else ("↓" if dy > 0 else "↑")
+        shares = (0.38, 0.46, 0.3, 0.54) if which == 0 else (0.62, 0.54, 0.7, 0.46)
+        return [(f"{arrow} {' '.join(impaired.texts().values())}", shares)]
+
+    def _labels(self, page: Page) -> Iterator[tuple[Rect, str, str]]:
+        """The names of interfaces, where the lines leave the cards: place, text, link's name."""
+        for cable in self.cables:
+            for end, line in zip(
+                cable.ends, (cable.line, Line(cable.line.end, cable.line.start)), strict=True
+            ):
+                if not end or line.length < 1:
+                    continue
+                text = end.partition(":")[2]
+                width, height = text_width(text, 10) + 4, 13.0
+                flat = abs(line.end.x - line.start.x) / line.length
+                steep = abs(line.end.y - line.start.y) / line.length
+                reach = min(width / 2 / max(flat, 1e-6), height / 2 / max(steep, 1e-6)) + 4
+                steps = (reach + 7 * step for step in range(8))
+                places = (line.at(far / line.length) for far in steps if far < line.length * 0.62)
+                rect = page.room_for(places, width, height)
+                if rect is not None:
+                    yield rect, text, cable.link.name
+
+    def _draw_link(
+        self,
+        pen: Pen,
+        link: LinkWish,
+        hidden: list[Rect],
+        labels: list[tuple[Rect, str, str]],
+        chips: list[tuple[Rect, str, str]],
+    ) -> None:
+        key, look = link_look(self.link_states[link.name])
+        note = link_note(link)
+        told = f"{link.name}: {' to '.join(link.ends)}, {look.word}{f' ({note})' if note else ''}"
+        pen.begin("link", link.name, key, told)
+        lines = [cable.line for cable in self.cables if cable.link is link]
+        hidden = [rect.grown(3) for rect in hidden] if look.beads else hidden
+        pen.cable(lines, [part for line in lines for part in line.outside(hidden)], look)
+        for rect, text, name in labels:
+            if name == link.name:
+                pen.text(text, rect_middle(rect), 10)
+        if len(link.ends) > 2:
+            pen.switch(
+                self.cards[f":{link.name}"],
+                short(link.name, 16),
+                PLAIN if key == "up" else look.colour,
+            )
+        for rect, text, name in chips:
+            if name == link.name:
+                pen.chip(text, rect, look.colour)
+        pen.end()
+
+    def _draw_vm(self, pen: Pen, vm: VMWish) -> None:
+        state = self.state(vm.name)
+        key, look = vm_look(state or "design")
+        pen.begin("vm", vm.name, key, self._told_of(vm))
+        pen.card(
+            self.cards[vm.name],
+            short(vm.name, 16),
+            self.below(vm) if self.roomy else "",
+            look if state is not None else None,
+            is_router=vm.forwarding,
+            badges=list(self.badges(vm)) if self.roomy else [],
+        )
+        pen.end()
+
+    def _legend(self) -> list[tuple[str, str]]:
+        """The states that are in the picture, in the order of their tables."""
+        links = {link_look(state)[0] for state in self.link_states.values()}
+        if self.states is None:
+            return [("link", key) for key in _LINK_ORDER if key in links - {"up"}]
+        vms = {vm_look(self.state(vm.name) or "design")[0] for vm in self.wish.vms}
+        found = [("vm", key) for key in _VM_ORDER if key in vms]
+        found += [("link", key) for key in _LINK_ORDER if key in links]
+        if any(vm.internet for vm in self.wish.vms) and self.roomy:
+            found.append(("badge", "internet"))
+        return found
+
+    def _told(self) -> tuple[str, str]:
+        """Title and description for those who hear the picture."""
+        vms, links = _count(len(self.wish.vms), "VM"), _count(len(self.wish.links), "link")
+        title = f"Slice {self.wish.name}: {vms}, {links}"
+        sentences = [f"{self._told_of(vm)}." for vm in self.wish.vms]
+        for link in self.wish.links:
+            word = link_look(self.link_states[link.name])[1].word
+            sentences.append(f"Link {link.name} joins {' and '.join(link.ends)}, {word}.")
+        return title, " ".join(sentences)
+
+    def _told_of(self, vm: VMWish) -> str:
+        state = self.state(vm.name)
+        words = [] if state is None else [self.below(vm)]
+        words += [vm.flavor, *_traits(vm).split()]
+        words += [f"{interface} {address}" for interface, address in vm.addresses]
+        return f"{vm.name}: {', '.join(words)}"
 
 
-def _order(wish: Slice) -> list[str]:
-    near: dict[str, list[str]] = {vm.name: [] for vm in wish.vms}
-    for link in wish.links:
-        for name in link.vms:
-            near[name] += [other for other in link.vms if other != name]
-    found: dict[str, None] = {}
-    for start in sorted(near, key=lambda name: len(near[name]) != 1):  # ends of chains first
-        waiting = [start]
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found[name] = None
-                waiting += reversed(near[name])
-    return list(found)
+_VM_ORDER = ("running", "starting", "paused", "panicked", "dead", "unknown", "design")
+_LINK_ORDER = ("up", "traffic", "impaired", "down", "unknown", "design")
 
 
-def _hub(link: LinkWish, places: Mapping[str, _Point]) -> _Point:
-    """Where a link's ends meet; a switch is drawn towards the middle, away from the boxes."""
-    hub = _middle([places[name] for name in link.vms])
-    return hub if len(link.ends) == 2 else hub.between(_middle(list(places.values())), 0.4)
+def _shown(link: LinkWish, state: str | None) -> str:
+    """The state of a link as it is drawn: one that is up and impairs packets is told apart."""
+    if state is None:
+        state = "up" if link.up else "down"
+    return "impaired" if state == "up" and link.impairments else state
 
 
-def _middle(points: list[_Point]) -> _Point:
-    return _Point(
-        sum(point.x for point in points) / len(points),
-        sum(point.y for point in points) / len(points),
+def _pairs(link: LinkWish) -> Iterator[tuple[str, str]]:
+    """The nodes that a link's lines join."""
+    if len(link.ends) == 2:
+        yield link.vms[0], link.vms[1]
+    else:
+        for vm in link.vms:
+            yield vm, f":{link.name}"
+
+
+def _end_at(link: LinkWish, vm: str) -> str:
+    return next(end for end in link.ends if end.partition(":")[0] == vm)
+
+
+def _beside(one: Point, two: Point, by: float) -> Line:
+    """The line between two places, moved to its side."""
+    length = Line(one, two).length or 1.0
+    x, y = -(two.y - one.y) / length * by, (two.x - one.x) / length * by
+    return Line(Point(one.x + x, one.y + y), Point(two.x + x, two.y + y))
+
+
+def _clipped(line: Line, first: Rect, last: Rect) -> Line:
+    start, end = first.within(line), last.within(line)
+    return Line(line.at(start[1] if start else 0.0), line.at(end[0] if end else 1.0))
+
+
+def rect_middle(rect: Rect) -> Point:
+    """The middle of a rectangle."""
+    return Point((rect.left + rect.right) / 2, (rect.top + rect.bottom) / 2)
+
+
+def _frame(rects: list[Rect]) -> Rect:
+    return Rect(
+        min(rect.left for rect in rects),
+        min(rect.top for rect in rects),
+        max(rect.right for rect in rects),
+        max(rect.bottom for rect in rects),
     )
 
 
-def _draw_link(
-    root: ElementTree.Element, link: LinkWish, places: Mapping[str, _Point], hub: _Point
-) -> None:
-    line = {"stroke": INK, "stroke-width": "1.6"}
-    if not link.up:
-        line = {"stroke": QUIET, "stroke-width": "1.6", "stroke-dasharray": "5 4"}
-    for end in link.ends:
-        vm, _, interface = end.partition(":")
-        place = places[vm]
-        _add(root, "line", x1=place.x, y1=place.y, x2=hub.x, y2=hub.y, **line)
-        reach = math.dist((place.x, place.y), (hub.x, hub.y)) or 1.0
-        label = place.between(hub, min(0.75, (BOX_WIDTH / 2 + 16) / reach))
-        _write(root, interface, _Point(label.x, label.y - 5), size=10, fill=QUIET)
-    if len(link.ends) > 2:
-        _add(root, "circle", cx=hub.x, cy=hub.y, r=7, fill=INK)
-    if note := link_note(link):
-        _write(root, note, _Point(hub.x, hub.y + 16), size=10, fill=ACCENT)
-
-
-def _draw_vm(root: ElementTree.Element, vm: VMWish, place: _Point, state: str | None) -> None:
-    colour = {"running": ACCENT, None: INK}.get(state, QUIET)
-    _add(
-        root,
-        "rect",
-        x=place.x - BOX_WIDTH / 2,
-        y=place.y - BOX_HEIGHT / 2,
-        width=BOX_WIDTH,
-        height=BOX_HEIGHT,
-        rx=7,
-        fill=PAPER,
-        stroke=colour,
-        **{"stroke-width": "2"},
-    )
-    _write(root, _short(vm.name, 15), _Point(place.x, place.y - 3), size=13, fill=colour)
-    below = state or " ".join(filter(None, [vm.flavor, "+ internet" if vm.internet else ""]))
-    _write(root, below, _Point(place.x, place.y + 14), size=10, fill=QUIET)
-
-
-def _short(name: str, most: int) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
-
-
-def _write(root: ElementTree.Element, text: str, place: _Point, *, size: int, fill: str) -> None:
-    element = _add(root, "text", x=place.x, y=place.y, fill=fill)
-    element.set("font-family", FONT)
-    element.set("font-size", str(size))
-    element.set("text-anchor", "middle")
-    element.set("stroke", PAPER)
-    element.set("stroke-width", "3")
-    element.set("paint-order", "stroke")
-    element.text = text
-
-
-def _add(root: ElementTree.Element, tag: str, **attributes: str | float) -> ElementTree.Element:
-    texts = {k: v if isinstance(v, str) else _number(v) for k, v in attributes.items()}
-    return ElementTree.SubElement(root, tag, texts)
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

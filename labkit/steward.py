@@ -123,7 +123,11 @@ class Steward:
 
     def start(self, verb: str, *, data: bytes = b"", **facts: Any) -> Call:
         """Ask for something that streams or lasts."""
-        return self._connected().start(verb, facts, data)
+        link = self._connected()
+        try:
+            return link.start(verb, facts, data)
+        except WorkerUnreachable:  # it hung up just now, and nothing was sent
+            return self._connected().start(verb, facts, data)
 
     def listen(self, listener: Listener) -> None:
         """Tell a function of all events, in the reader thread: it must be quick, never raise."""
@@ -172,21 +176,30 @@ class Steward:
                 raise ClosedError(f"{self!r} is closed", fix="Use labkit.steward.ensure again.")
             if self._link is None or not self._link.alive:
                 self._link = self._connect()
-                if self._listeners:
-                    self._link.start("subscribe", {}, b"").result()
             return self._link
 
     def _connect(self) -> Link:
         """Connect to where it was; where it is gone, start it again."""
-        where = f"the steward of slice {self.key} on {self.host}"
         for attempt in range(2):
             if attempt:
                 self.facts = _start(self._executor, self.host, self.key, pack.steward())
-            path = f"{self.facts['folder']}/control"
             try:
-                link = Link(self._executor.connect(self.host, path), where, self._told)
-                link.start("hello", {}, b"").result()
+                return self._greeted()
             except (WorkerUnreachable, ConnectionLost):
                 continue  # nothing but a greeting was sent
-            return link
+        path = f"{self.facts['folder']}/control"
+        where = f"the steward of slice {self.key} on {self.host}"
         raise WorkerUnreachable(f"cannot connect to {where}", why="it ended at once", path=path)
+
+    def _greeted(self) -> Link:
+        where = f"the steward of slice {self.key} on {self.host}"
+        connection = self._executor.connect(self.host, f"{self.facts['folder']}/control")
+        link = Link(connection, where, self._told)
+        try:
+            link.start("hello", {}, b"").result()
+            if self._listeners:
+                link.start("subscribe", {}, b"").result()
+        except BaseException:
+            link.close()
+            raise
+        return link

@@ -22,7 +22,7 @@ from labkit.steward import Steward, ensure
 
 HOST = "localhost"
 HAS_QEMU = shutil.which(qemu.PROGRAM) is not None
-READY = 60.0
+READY = 240.0  # seconds; beside other work a boot may take a minute
 
 
 def micro_kernel() -> qemu.DirectKernel:

@@ -22,6 +22,7 @@ from labkit.micro import KERNEL_ARGUMENTS, MicroImage
 QEMU = shutil.which("qemu-system-x86_64")
 PAYLOAD = 65536
 FILLER = bytes(PAYLOAD + 256)
+WITHIN = 240.0  # seconds; a machine that shares its processors with others may be very slow
 LAST = ("exit", "done", "problem", "pong")
 
 
@@ -56,7 +57,7 @@ class Answer:
 class Lane:
     """One port of the channel; frames for other requests are kept until they are asked for."""
 
-    def __init__(self, path: Path, *, timeout: float = 60) -> None:
+    def __init__(self, path: Path, *, timeout: float = WITHIN) -> None:
         self.path = path
         self.events: list[tuple[str, str, dict[str, str]]] = []
         self._frames: defaultdict[str, list[tuple[str, bytes]]] = defaultdict(list)
@@ -71,7 +72,7 @@ class Lane:
             self.socket.close()
             raise
 
-    def greet(self, timeout: float = 60) -> dict[str, str]:
+    def greet(self, timeout: float = WITHIN) -> dict[str, str]:
         """Say hello; what comes before its answer is of an earlier host."""
         token = secrets.token_hex(8)
         self.socket.settimeout(timeout)
@@ -117,7 +118,7 @@ class Lane:
     def send(self, verb: str, token: str, payload: bytes = b"") -> None:
         self.socket.sendall(f"LK {verb} {token} {len(payload)}\n".encode() + payload + b"\n")
 
-    def next(self, token: str, timeout: float = 60) -> tuple[str, bytes]:
+    def next(self, token: str, timeout: float = WITHIN) -> tuple[str, bytes]:
         """The next frame for a request."""
         while not self._frames[token]:
             verb, of, payload = self._frame(timeout)
@@ -129,7 +130,7 @@ class Lane:
                 self._frames[of].append((verb, payload))
         return self._frames[token].pop(0)
 
-    def answer(self, token: str, timeout: float = 60) -> Answer:
+    def answer(self, token: str, timeout: float = WITHIN) -> Answer:
         """All that comes for a request."""
         answer = Answer()
         out, err = [], []
@@ -151,10 +152,12 @@ class Lane:
         self.send(verb, token, packed(**values))
         return token
 
-    def call(self, verb: str, *, within: float = 60, **values: object) -> Answer:
+    def call(self, verb: str, *, within: float = WITHIN, **values: object) -> Answer:
         return self.answer(self.start(verb, **values), within)
 
-    def run(self, command: str | Sequence[str], *, within: float = 60, **values: object) -> Answer:
+    def run(
+        self, command: str | Sequence[str], *, within: float = WITHIN, **values: object
+    ) -> Answer:
         if isinstance(command, str):
             return self.call("run", within=within, shell=command, **values)
         return self.call("run", within=within, arg=list(command), **values)
@@ -177,8 +180,9 @@ class Lane:
             self.send("in", token, piece)
         self._frames[token][:0] = kept
 
-    def put(self, path: str, data: bytes, mode: str = "644") -> Answer:
-        token = self.start("put", path=path, mode=mode)
+    def put(self, path: str, data: bytes, mode: str = "644", *, size: int | None = None) -> Answer:
+        told = {} if size is None else {"size": size}
+        token = self.start("put", path=path, mode=mode, **told)
         self.feed(token, data)
         self.send("eof", token, packed(size=len(data), sha256=hashlib.sha256(data).hexdigest()))
         return self.answer(token)
@@ -239,7 +243,7 @@ class Machine:
         return self._lanes[number]
 
     def qmp(self, command: str) -> None:
-        with _connect(self.folder / "qmp", 10) as one, one.makefile("rw") as file:
+        with _connect(self.folder / "qmp", WITHIN) as one, one.makefile("rw") as file:
             file.readline()
             for name in ("qmp_capabilities", command):
                 file.write(json.dumps({"execute": name}) + "\n")
@@ -255,7 +259,7 @@ class Machine:
             lane.close()
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(WITHIN)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -273,7 +277,7 @@ class Machine:
         self.close()
 
 
-def wait_for(machine: Machine, text: str, timeout: float = 30) -> None:
+def wait_for(machine: Machine, text: str, timeout: float = WITHIN) -> None:
     """Return when the console has said a text."""
     end = time.monotonic() + timeout
     while text not in machine.said():

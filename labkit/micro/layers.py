@@ -66,6 +66,7 @@ GUEST = {
     "inittab": "/etc/inittab",
     "screen": "/usr/lib/labkit/screen",
     "labkit-setup": "/usr/bin/labkit-setup",
+    "memory.lua": "/usr/lib/labkit/memory.lua",
     "profile": "/etc/profile",
     "requests.lua": "/usr/lib/labkit/requests.lua",
     "setup.lua": "/usr/lib/labkit/setup.lua",
@@ -258,7 +259,8 @@ def _follow(library: str, available: Mapping[str, tuple[str, str]], shelf: _Shel
 
 def _skeleton(busybox: bytes, tree: Tree) -> Tree:
     """Folders, links to busybox where no other program is, and labkit's own files."""
-    own: Tree = {f"/{name}": folder() for name in ("dev", "mnt", "proc", "run", "sys", "tmp")}
+    own: Tree = {f"/{name}": folder() for name in ("dev", "mnt", "proc", "run", "sys")}
+    own["/tmp"] = folder(0o1777)
     own["/root"] = folder(0o700)
     own["/var/log"] = own["/usr/local/bin"] = folder()
     for old, new in (("bin", "usr/bin"), ("sbin", "usr/bin"), ("lib", "usr/lib")):

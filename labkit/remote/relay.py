@@ -1,7 +1,8 @@
 """Joins standard input and output to a unix socket of this host: ``relay PATH``.
 
-Ends with status 0 when the socket's other side closes, with 1 and a reason when it cannot be
-reached; the end of standard input closes the socket.
+Once it has connected it writes `CONNECTED`, and then what the socket says. Ends with status 0 when
+the socket's other side closes, with 1 and a reason when it cannot be reached; the end of standard
+input closes the socket.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import socket
 import sys
 
 SIZE = 1 << 16
+CONNECTED = b"+"
 
 
 def relay(connection: socket.socket) -> None:
@@ -40,8 +42,9 @@ def main(path: str) -> int:
     try:
         connection.connect(path)
     except OSError as error:
-        sys.stderr.write("%s: %s\n" % (path, error.strerror))
+        sys.stderr.write("%s\n" % (error.strerror or error))
         return 1
+    os.write(1, CONNECTED)
     os.set_blocking(1, False)
     connection.settimeout(0)
     try:

@@ -12,9 +12,10 @@ from labkit.errors import UsageError
 from labkit.executor import Executor
 from labkit.local import LocalExecutor
 from labkit.testing.contract import ExecutorContract
+from labkit.testing.sockets_contract import SocketContract
 
 
-class TestLocalExecutor(ArgumentProperty, ExecutorContract):
+class TestLocalExecutor(ArgumentProperty, ExecutorContract, SocketContract):
     @pytest.fixture
     def executor(self, tmp_path: Path) -> Iterator[Executor]:
         home = tmp_path / "home"

@@ -10,12 +10,13 @@ import pytest
 from argument_property import ArgumentProperty
 from labkit.executor import Executor
 from labkit.testing.contract import ExecutorContract
+from labkit.testing.sockets_contract import SocketContract
 from labkit.testing.sshd import SSHServer
 from sshd_server import need_sshd, remote_executor
 
 
 @pytest.mark.ssh
-class TestRemoteExecutor(ArgumentProperty, ExecutorContract):
+class TestRemoteExecutor(ArgumentProperty, ExecutorContract, SocketContract):
     @pytest.fixture
     def executor(self, sshd: SSHServer) -> Iterator[Executor]:
         with remote_executor(sshd) as executor:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.remote.steward.loop import Loop
 from labkit.remote.steward.port import MAX_FRAME, MAX_QUEUE, Port
 from labkit.remote.steward.switch import MAX_ADDRESSES, Link
+from labkit.remote.steward.system_loop import SystemLoop
 from steward_host import frame
 
 
@@ -21,7 +21,7 @@ class Bench:
     """A link with some stations at the other end of its ports."""
 
     def __init__(self, count: int) -> None:
-        self.loop = Loop()
+        self.loop = SystemLoop()
         self.link = Link("bench", self.loop)
         self.stations: list[socket.socket] = []
         self.ports: list[Port] = []

@@ -16,6 +16,7 @@ needs_qemu = pytest.mark.skipif(not HAS_QEMU, reason="qemu-system-x86_64 is not 
 
 
 @pytest.mark.vm
+@pytest.mark.timeout(600)
 @needs_qemu
 def test_what_was_found_is_remembered_until_the_host_or_qemu_changes(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="lk", dir="/tmp") as folder:

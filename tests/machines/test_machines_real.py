@@ -38,7 +38,7 @@ from machines_lab import HAS_QEMU, READY, MachinesLab, machines_lab, micro_kerne
 
 pytestmark = [
     pytest.mark.vm,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not HAS_QEMU, reason="qemu-system-x86_64 is not installed"),
 ]
 
@@ -101,7 +101,7 @@ def test_output_is_told_as_text_while_it_comes(guest: Guest) -> None:
         line = r"printf 'x\303'; read wait <&3; printf '\251\n'"
         command = f"mkfifo /tmp/go; exec 3<>/tmp/go; {line}"
         running = pool.submit(guest.run, command, on_output=listen)
-        assert first.wait(30)
+        assert first.wait(READY)
         guest.run("echo > /tmp/go")
         assert running.result().text == "xé\n"
     assert told == [("stdout", "x"), ("stdout", "é\n")]
@@ -148,6 +148,19 @@ def test_a_file_that_cannot_be_written_or_read_says_why(guest: Guest, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_does_not_fit_is_refused_and_the_guest_lives(
+    machine: Machine, guest: Guest, tmp_path: Path
+) -> None:
+    boots = machine.state().boots
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(100_000_000)
+    with pytest.raises(TransferError, match=r"100\.0 MB do not fit: there is room for [0-9.]+ MB"):
+        guest.upload(large, "/tmp/large")
+    assert guest.run("ls /tmp/large*").stdout == b""
+    assert machine.state().boots == boots
+
+
 # the machine
 
 
@@ -176,7 +189,7 @@ def test_the_console_is_read_from_its_first_byte_and_typed_on(
 
 def test_the_client_may_die_and_the_machine_is_found_again(lab: MachinesLab, guest: Guest) -> None:
     code = (
-        "import os, signal, sys; from labkit.executor import LocalExecutor;"
+        "import os, signal, sys; from labkit.local import LocalExecutor;"
         "from labkit.machines import Machines; from labkit.steward import ensure;"
         "executor = LocalExecutor({'LABKIT_RUN_DIR': sys.argv[1]});"
         "steward = ensure(executor, 'localhost', sys.argv[2]);"
@@ -191,20 +204,20 @@ def test_the_client_may_die_and_the_machine_is_found_again(lab: MachinesLab, gue
 
 def test_a_client_that_dies_takes_its_command_with_it(lab: MachinesLab, guest: Guest) -> None:
     code = (
-        "import sys; from labkit.executor import LocalExecutor;"
+        "import sys; from labkit.local import LocalExecutor;"
         "from labkit.machines import Machines; from labkit.steward import ensure;"
         "executor = LocalExecutor({'LABKIT_RUN_DIR': sys.argv[1]});"
         "steward = ensure(executor, 'localhost', sys.argv[2]);"
         "guest = Machines(steward, executor).get(1).guest;"
-        "guest.run('echo begun; sleep 88', on_output=lambda *_: print('begun', flush=True))"
+        "begun = lambda *_: print('begun', flush=True);"
+        "guest.run('echo begun; sleep 88', timeout=None, on_output=begun)"
     )
     command = [sys.executable, "-c", code, str(lab.folder.parent), lab.key]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
         assert client.stdout.readline() == b"begun\n"
         client.kill()
-    gone = "for i in 1 2 3 4 5 6 7 8 9; do ps | grep -q 'slee[p] 88' || exit 0; sleep 0.5; done"
-    assert guest.run(f"{gone}; exit 1").ok
+    guest.run("while ps | grep -q 'slee[p] 88'; do sleep 0.2; done", timeout=READY, check=True)
 
 
 def test_the_steward_may_be_killed_and_takes_up_its_machines_again(
@@ -260,9 +273,9 @@ def test_fault_23_a_machine_killed_from_outside_is_seen_and_started_again(
     with ThreadPoolExecutor(1) as pool:
         begun = threading.Event()
         running = pool.submit(
-            machine.guest.run, "echo begun; sleep 60", on_output=lambda *_: begun.set()
+            machine.guest.run, "echo begun; sleep 999", on_output=lambda *_: begun.set()
         )
-        assert begun.wait(30)
+        assert begun.wait(READY)
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(GuestGone, match=r"cannot run .* in r2: "):
             running.result()
@@ -302,7 +315,7 @@ def test_a_guest_that_reboots_in_a_loop_is_not_waited_for_to_the_end(lab: Machin
     kernel = qemu.DirectKernel(made.kernel, made.initrd, "console=ttyS0 panic=-1 rdinit=/nothing")
     machine = lab.machines.start(4, lab.options("r4", kernel=kernel))
     with pytest.raises(GuestNotReady, match="rebooted 5 times without getting ready"):
-        machine.guest.wait_ready(200)
+        machine.guest.wait_ready(500)
     machine.power_off()
     machine.forget()
 

@@ -12,8 +12,8 @@ import pytest
 
 from labkit.remote.steward.console import Console
 from labkit.remote.steward.history import History
-from labkit.remote.steward.loop import Loop
 from labkit.remote.steward.request import Request
+from labkit.remote.steward.system_loop import SystemLoop
 
 
 class FakeClient:
@@ -42,9 +42,11 @@ class Line:
         server = socket.socket(socket.AF_UNIX)
         server.bind(str(folder / "serial"))
         server.listen(1)
-        self.loop = Loop()
+        self.loop = SystemLoop()
         self.panics: list[int] = []
-        self.console = Console(self.loop, str(folder), lambda: self.panics.append(1))
+        self.console = Console(
+            self.loop, str(folder), History(str(folder)), lambda: self.panics.append(1)
+        )
         self.console.connect()
         self.wire, _ = server.accept()
         server.close()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.remote.steward.lane import FILLER, PAYLOAD, Lane, pack_fields, unpack_fields
-from labkit.remote.steward.loop import Loop
+from labkit.remote.steward.system_loop import SystemLoop
 
 
 class FakeGuest:
@@ -21,7 +21,7 @@ class FakeGuest:
         server = socket.socket(socket.AF_UNIX)
         server.bind(str(folder / "l0"))
         server.listen(1)
-        self.loop = Loop()
+        self.loop = SystemLoop()
         self.frames: list[tuple[str, str, bytes]] = []
         self.hellos: list[dict[str, str]] = []
         self.lane = Lane(self.loop, str(folder / "l0"), self._frame, self._hello)

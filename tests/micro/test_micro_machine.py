@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from labkit.micro import MicroImage, build_micro
-from micro_guest import Lane, Machine, wait_for
+from micro_guest import WITHIN, Lane, Machine, wait_for
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 SETUP = """\
 # what the machine is
@@ -151,7 +151,7 @@ def test_power_off_ends_qemu_and_the_channel(image: MicroImage) -> None:
         lane = machine.lane()
         lane.run("sleep 999 >/dev/null 2>&1 &")
         assert machine.lane(1).call("halt", how="poweroff").last == "done"
-        assert machine.process.wait(30) == 0
+        assert machine.process.wait(WITHIN) == 0
         with pytest.raises((EOFError, ConnectionError)):
             lane.run("true")
 
@@ -163,7 +163,7 @@ def test_the_console_has_a_shell_that_comes_again(image: MicroImage) -> None:
         lane = machine.lane()
         first = lane.run(["pidof", "sh"]).out
         lane.run(["killall", "-9", "sh"])
-        again = lane.run(["ash", "-c", "until pidof sh; do sleep 0.1; done"], timeout=20_000).out
+        again = lane.run(["ash", "-c", "until pidof sh; do sleep 0.1; done"]).out
         assert again not in (b"", first)
 
 
@@ -174,14 +174,6 @@ def test_late_and_absent_hosts_cost_nothing_and_are_served(image: MicroImage) ->
             silent.connect(str(machine.folder / "l1"))
             assert machine.lane().run("echo a").out == b"a\n"
         assert machine.lane(1).run("echo b").out == b"b\n"
-
-
-@pytest.mark.slow
-def test_the_same_inputs_give_the_same_bytes(image: MicroImage, tmp_path: Path) -> None:
-    again = build_micro(tmp_path)
-    assert (again.kernel_sha256, again.initrd_sha256) == (image.kernel_sha256, image.initrd_sha256)
-    assert again.initrd.read_bytes() == image.initrd.read_bytes()
-    assert again.kernel.read_bytes() == image.kernel.read_bytes()
 
 
 @pytest.mark.slow

@@ -11,12 +11,12 @@ from functools import partial
 
 import pytest
 
-from labkit.remote.steward.loop import Loop
+from labkit.remote.steward.system_loop import SystemLoop
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    one = Loop()
+def loop() -> Iterator[SystemLoop]:
+    one = SystemLoop()
     yield one
     one.close()
 
@@ -31,7 +31,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     other.close()
 
 
-def test_timers_come_in_order_and_never_early(loop: Loop) -> None:
+def test_timers_come_in_order_and_never_early(loop: SystemLoop) -> None:
     seen: list[tuple[str, bool]] = []
     start = loop.now()
 
@@ -46,7 +46,7 @@ def test_timers_come_in_order_and_never_early(loop: Loop) -> None:
     assert seen == [("first", True), ("second", True), ("third", True)]
 
 
-def test_cancelled_timers_stay_away_and_cost_no_turn(loop: Loop) -> None:
+def test_cancelled_timers_stay_away_and_cost_no_turn(loop: SystemLoop) -> None:
     seen: list[str] = []
     timer = loop.call_later(0.0, lambda: seen.append("cancelled"))
     timer.cancel()
@@ -56,7 +56,7 @@ def test_cancelled_timers_stay_away_and_cost_no_turn(loop: Loop) -> None:
 
 
 def test_a_reader_is_called_while_there_is_something(
-    loop: Loop, pair: tuple[socket.socket, socket.socket]
+    loop: SystemLoop, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     one, other = pair
     seen: list[bytes] = []
@@ -69,7 +69,7 @@ def test_a_reader_is_called_while_there_is_something(
 
 
 def test_a_reader_that_is_replaced_or_removed_is_not_called(
-    loop: Loop, pair: tuple[socket.socket, socket.socket]
+    loop: SystemLoop, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     one, other = pair
     seen: list[str] = []
@@ -84,7 +84,7 @@ def test_a_reader_that_is_replaced_or_removed_is_not_called(
 
 
 def test_the_writer_is_told_of_a_closed_peer_where_nobody_reads(
-    loop: Loop, pair: tuple[socket.socket, socket.socket]
+    loop: SystemLoop, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     one, other = pair
     seen: list[str] = []
@@ -96,7 +96,7 @@ def test_the_writer_is_told_of_a_closed_peer_where_nobody_reads(
 
 
 def test_a_fault_ends_its_own_descriptor_only(
-    loop: Loop,
+    loop: SystemLoop,
     pair: tuple[socket.socket, socket.socket],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_fault_ends_its_own_descriptor_only(
     assert capsys.readouterr().err.count("ValueError: a part is broken") == 2
 
 
-def test_a_signal_is_ordinary_work(loop: Loop) -> None:
+def test_a_signal_is_ordinary_work(loop: SystemLoop) -> None:
     seen: list[str] = []
 
     def note() -> None:
@@ -135,7 +135,7 @@ def test_a_signal_is_ordinary_work(loop: Loop) -> None:
     assert seen == ["signal"]
 
 
-def test_more_descriptors_than_select_can_count(loop: Loop) -> None:
+def test_more_descriptors_than_select_can_count(loop: SystemLoop) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 2000:
         pytest.skip(f"only {hard} open files are allowed here")

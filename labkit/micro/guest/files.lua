@@ -1,10 +1,12 @@
 -- Files on their way to the guest (Upload) and from it (Download), with their sha256.
 local ffi = require "ffi"
 local S = require "system"
+local memory = require "memory"
 local Port = require "channel"
 local C = ffi.C
 
 local CREDIT_STEP = 65536
+local LOOK_STEP = 1048576 -- how often it is seen whether there still is room
 
 local function close(holder, name)
   if holder[name] then C.close(holder[name]) end
@@ -54,8 +56,16 @@ function Upload.start(port, token, fields)
   local temporary = fields.path .. ".part-" .. token:match "%w+$"
   local file, why, number = S.open(temporary, S.WRONLY + S.CREATE + S.EXCLUSIVE, 384) -- 0600
   if not file then return nil, "file", why, number end
+  local expected = tonumber(fields.size)
+  local problem = memory.problem(file, expected or 0)
+  if problem then
+    C.close(file)
+    C.unlink(temporary)
+    return nil, "file", problem, S.ENOSPC
+  end
   return begin(Upload, {
     port = port, token = token, file = file, path = fields.path, temporary = temporary,
+    expected = expected, look_at = LOOK_STEP,
     mode = tonumber(fields.mode or "644", 8) or 420,
   })
 end
@@ -69,6 +79,12 @@ function Upload:take(bytes, length)
   end
   self.hash:add(bytes, length)
   self.bytes = self.bytes + length
+  if self.bytes >= self.look_at then
+    local rest = self.expected and math.max(0, self.expected - self.bytes) or LOOK_STEP
+    local problem = memory.problem(self.file, rest)
+    if problem then return fail(self, "file", problem, S.ENOSPC) end
+    self.look_at = self.bytes + LOOK_STEP
+  end
   self.credit = self.credit + length
   if self.credit >= CREDIT_STEP then
     self.port:send("credit", self.token, tostring(self.credit))

@@ -16,6 +16,9 @@ typedef struct { unsigned short rows, columns, width, height; } winsize;
 typedef struct { char name[16]; union { char text[24]; short flags; }; } ifreq;
 typedef struct { unsigned short family; unsigned char type[14]; unsigned int feature, mask; unsigned char name[64]; } sockaddr_alg;
 
+struct statfs { long kind, block_size, blocks, free, available, files, free_files, id, name_length, fragment, flags, spare[4]; };
+
+int statfs(const char *, struct statfs *); int fstatfs(int, struct statfs *);
 int open(const char *, int, int); int close(int); ssize_t read(int, void *, size_t);
 ssize_t write(int, const void *, size_t); int pipe2(int *, int); int fcntl(int, int, long);
 int poll(struct pollfd *, unsigned long, int); int ioctl(int, unsigned long, void *);
@@ -42,7 +45,7 @@ ssize_t send(int, const void *, size_t, int);
 char *strerror(int); void *memchr(const void *, int, size_t); void *memmove(void *, const void *, size_t);
 ]]
 
-local M = { EAGAIN = 11, EINTR = 4, ENOENT = 2, EACCES = 13, EPIPE = 32, ESRCH = 3 }
+local M = { EAGAIN = 11, EINTR = 4, ENOENT = 2, EACCES = 13, EPIPE = 32, ESRCH = 3, ENOSPC = 28 }
 M.RDONLY, M.WRONLY, M.RDWR = 0, 1, 2
 M.CREATE, M.EXCLUSIVE, M.TRUNCATE, M.NONBLOCK, M.CLOEXEC = 0x40, 0x80, 0x200, 0x800, 0x80000
 M.POLLIN, M.POLLOUT, M.POLLERR, M.POLLHUP = 1, 4, 8, 16
@@ -194,8 +197,12 @@ function M.spawn(arguments, files, folder, settings)
   C.posix_spawn_file_actions_destroy(actions)
   C.posix_spawnattr_destroy(attributes)
   if number ~= 0 then return nil, M.reason(number), number end
+  if M.is_spared then M.write_text(("/proc/%d/oom_score_adj"):format(pid[0]), "0") end
   return pid[0]
 end
+
+-- When memory runs out, the kernel ends other programs than this one; what it spawns is no exception.
+function M.be_spared() M.is_spared = M.write_text("/proc/self/oom_score_adj", "-1000") end
 
 function M.environment(settings)
   local all, changed = {}, {}

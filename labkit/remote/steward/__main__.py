@@ -13,12 +13,13 @@ import signal
 import sys
 import time
 
-from .context import Damaged, Steward
+from .context import FILES, MEMORY, Damaged, Steward
 from .control import PROTOCOL, Control
+from .host import Host
 from .links import Links
-from .loop import Loop
 from .machines import Machines
 from .request import Problem
+from .system_loop import SystemLoop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,16 +32,6 @@ LOCK_SECONDS = 2.0  # for somebody who only asks whether it is held
 HOME_SECONDS = 30.0
 MAX_LOG = 1 << 20
 RUNNING, DAMAGED = 3, 4  # exit status: another steward has the lock; state.json is not readable
-FILES = ("control", "steward.json")
-MEMORY = (
-    "state.json",
-    "state.json.part",
-    "steward.log",
-    "steward.log.1",
-    "steward.pyz",
-    "start.lock",
-    "lock",
-)
 
 
 def take_lock(folder: str) -> int:
@@ -91,8 +82,11 @@ class Log:
 class Life:
     """Who this steward is, and how it ends."""
 
-    def __init__(self, steward: Steward, lock: int, build: str, version: str) -> None:
+    def __init__(
+        self, steward: Steward, loop: SystemLoop, lock: int, build: str, version: str
+    ) -> None:
         self._steward = steward
+        self._loop = loop
         self._lock = lock
         self._forget = False
         number = os.urandom(16).hex()
@@ -109,7 +103,7 @@ class Life:
         }
         steward.control.verb("hello", self._hello)
         steward.control.verb("quit", self._quit)
-        steward.loop.add_signal(signal.SIGTERM, steward.loop.stop)
+        loop.add_signal(signal.SIGTERM, loop.stop)
         for ignored in (signal.SIGINT, signal.SIGHUP):
             signal.signal(ignored, signal.SIG_IGN)
         steward.loop.call_later(HOME_SECONDS, self._look_home)
@@ -127,7 +121,7 @@ class Life:
         for callback in self._steward.on_quit:
             callback()
         self._forget = forget
-        self._steward.loop.call_soon(self._steward.loop.stop)
+        self._loop.call_soon(self._loop.stop)
 
     def _look_home(self) -> None:
         """Where the run folder was removed under us nobody can ever reach this process again."""
@@ -135,7 +129,7 @@ class Life:
         if here or self._steward.running_machines():
             self._steward.loop.call_later(HOME_SECONDS, self._look_home)
         else:
-            self._steward.loop.stop()
+            self._loop.stop()
 
     def announce(self, ready: int) -> None:
         """Say that clients can come: in RUN/steward.json, and to who started us."""
@@ -184,15 +178,15 @@ def main(arguments: list[str]) -> int:
             os.unlink(os.path.join(folder, stale))
     _sharpen_timers()
     log = Log(folder)
-    loop = Loop()
+    loop = SystemLoop()
     try:
-        steward = Steward(folder, loop, Control(loop, lambda text: steward.log(text)))
+        steward = Steward(folder, loop, Control(loop, lambda text: steward.log(text)), Host())
     except Damaged as damage:
         sys.stderr.write("%s; move it away to start without the links it holds\n" % damage)
         return DAMAGED
     steward.on_log.append(log.turn_over)
     sys.excepthook = _noted(steward)
-    life = Life(steward, lock, build, version)
+    life = Life(steward, loop, lock, build, version)
     Links(steward)
     Machines(steward)
     steward.control.listen(os.path.join(folder, "control"))

@@ -6,15 +6,13 @@ A serial line that nobody reads stops the guest for ever as soon as it prints, e
 from __future__ import annotations
 
 import os
-import socket
-
-from .history import History
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .loop import Loop
+    from .history import History
+    from .loop import Connection, Loop
     from .request import Facts, Request
 
 READ_SIZE = 1 << 16
@@ -28,25 +26,20 @@ class Console:
     A client that does not keep up skips what has been forgotten meanwhile, and is told how much.
     """
 
-    def __init__(self, loop: Loop, folder: str, on_panic: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, folder: str, history: History, on_panic: Callable[[], None]
+    ) -> None:
         self._loop = loop
         self._path = os.path.join(folder, "serial")
         self._on_panic = on_panic
-        self.history = History(folder)
-        self._socket: socket.socket | None = None
+        self.history = history
+        self._socket: Connection | None = None
         self._typed = bytearray()
         self._watchers: list[Watcher] = []
 
     def connect(self) -> None:
         """Begin to read; raises OSError when nobody serves the line."""
-        line = socket.socket(socket.AF_UNIX)
-        try:
-            line.settimeout(0)
-            line.connect(self._path)
-        except OSError:
-            line.close()
-            raise
-        self._socket = line
+        line = self._socket = self._loop.connect(self._path)
         self._loop.add_reader(line, self._read)
 
     def disconnect(self) -> None:

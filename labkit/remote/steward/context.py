@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 
 from .request import Problem
@@ -15,7 +14,20 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .control import Control
+    from .host import Host
     from .loop import Loop
+
+# in the run folder: what only a living steward has, and what is kept for the next one
+FILES = ("control", "steward.json")
+MEMORY = (
+    "state.json",
+    "state.json.part",
+    "steward.log",
+    "steward.log.1",
+    "steward.pyz",
+    "start.lock",
+    "lock",
+)
 
 
 class Damaged(Exception):
@@ -28,12 +40,12 @@ class State:
     A part owns a section, a JSON value; each change writes the whole file, atomically.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, host: Host, path: str) -> None:
+        self._host = host
         self._path = path
         self._sections: dict[str, Any] = {}
         try:
-            with open(path, "rb") as file:
-                self._sections = json.loads(file.read().decode())
+            self._sections = json.loads(host.read(path).decode())
         except ValueError as error:
             raise Damaged("%s is damaged (%s)" % (path, error)) from error
         except FileNotFoundError:
@@ -47,11 +59,9 @@ class State:
         if self._sections.get(section) == value:
             return
         self._sections[section] = json.loads(json.dumps(value))
-        part = "%s.part" % self._path
+        text = json.dumps(self._sections, separators=(",", ":"))
         try:
-            with open(part, "wb") as file:
-                file.write(json.dumps(self._sections, separators=(",", ":")).encode())
-            os.replace(part, self._path)
+            self._host.write(self._path, text.encode(), sure=False)
         except OSError as error:
             raise Problem("not-writable", path=self._path, reason=error.strerror) from error
 
@@ -59,11 +69,12 @@ class State:
 class Steward:
     """The parts' common ground; each part is made with it and registers its verbs in `control`."""
 
-    def __init__(self, folder: str, loop: Loop, control: Control) -> None:
+    def __init__(self, folder: str, loop: Loop, control: Control, host: Host) -> None:
         self.folder = folder
+        self.host = host
         self.loop = loop
         self.control = control
-        self.state = State(os.path.join(folder, "state.json"))
+        self.state = State(host, os.path.join(folder, "state.json"))
         self.on_machine_up: list[Callable[[int], None]] = []
         self.running: list[Callable[[], list[int]]] = []
         self.on_quit: list[Callable[[], None]] = []
@@ -75,14 +86,14 @@ class Steward:
 
     def log(self, text: str) -> None:
         """A line in RUN/steward.log, which is bounded."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        sys.stderr.write("%s %s\n" % (stamp, text))
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.loop.time()))
+        self.host.log("%s %s" % (stamp, text))
         for callback in self.on_log:
             callback()
 
     def event(self, kind: str, **facts: Any) -> None:
         """Tell the clients that subscribed: ``{"event": {"kind": KIND, "time": T, ...}}``."""
-        self.control.event({"kind": kind, "time": time.time(), **facts})
+        self.control.event({"kind": kind, "time": self.loop.time(), **facts})
 
     def machine_up(self, index: int) -> None:
         """To be called when QEMU of a machine has answered: its sockets can be connected now."""

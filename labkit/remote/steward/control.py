@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .loop import Loop
+    from .loop import Connection, Loop
     from .request import Facts, Verb
 
 PROTOCOL = 1
@@ -41,7 +41,7 @@ MAX_REQUESTS = 256  # running ones of a client
 class Client:
     """A connection: frames in, frames out, and the requests that run on it."""
 
-    def __init__(self, control: Control, connection: socket.socket) -> None:
+    def __init__(self, control: Control, connection: Connection) -> None:
         self.requests: dict[int, Request] = {}
         self.subscribed = False
         self.backlog = 0
@@ -53,7 +53,6 @@ class Client:
         self._closed = False
         self._ending = False
         self._writing = False
-        connection.settimeout(0)
         control.loop.add_reader(connection, self._read)
 
     # out
@@ -268,6 +267,11 @@ class Control:
             connection, _ = self._socket.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
+        connection.settimeout(0)
+        self.serve(connection)
+
+    def serve(self, connection: Connection) -> None:
+        """Take a client that has connected."""
         if len(self._clients) >= MAX_CLIENTS:
             connection.close()
             self.log("a client was refused: %d are connected" % MAX_CLIENTS)

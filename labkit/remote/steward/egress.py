@@ -12,11 +12,13 @@ import socket
 import struct
 import time
 
-from .port import Port, _buffer
+from .port import Port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .loop import Loop
 
 GATEWAY_NIC = 256  # beside a machine's NICs 0 to 255: the port of its user networking
 GATEWAY_SOCKET = "g0"
@@ -80,14 +82,15 @@ def permits(frame: bytes | memoryview, host: HostAddresses | frozenset[bytes]) -
     return to == NAME_SERVER and bool(port == DNS)
 
 
-_host = HostAddresses()
-
-
 class GatewayPort(Port):
     """The end of a link that leads out; what may not pass is dropped and counted."""
 
+    def __init__(self, loop: Loop, index: int, path: str, host: HostAddresses | frozenset[bytes]):
+        super().__init__(loop, index, GATEWAY_NIC, path)
+        self._host = host
+
     def send(self, start: int, end: int, frames: int) -> None:
-        whole = bytes(_buffer[start:end])
+        whole = bytes(self._loop.scratch_view[start:end])
         split, at = [], 0
         while at < len(whole):
             after = at + 4 + int.from_bytes(whole[at : at + 4], "big")
@@ -96,7 +99,7 @@ class GatewayPort(Port):
         self.send_frames(split)
 
     def send_frames(self, frames: Sequence[bytes]) -> None:
-        passed = [frame for frame in frames if permits(memoryview(frame)[4:], _host)]
+        passed = [frame for frame in frames if permits(memoryview(frame)[4:], self._host)]
         self.dropped["blocked"] = self.dropped.get("blocked", 0) + len(frames) - len(passed)
         if passed:
             super().send_frames(passed)

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import time
 from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .loop import Loop
+    from .loop import Connection, Loop
 
     Field = tuple[str, str]
     OnFrame = Callable[["Lane", str, str, memoryview], None]
@@ -61,7 +59,7 @@ class Lane:
         self._path = path
         self._on_frame = on_frame
         self._on_hello = on_hello
-        self._socket: socket.socket | None = None
+        self._socket: Connection | None = None
         self._in = bytearray()
         self._lost = False
         self._out: deque[memoryview] = deque()
@@ -71,15 +69,8 @@ class Lane:
 
     def connect(self) -> None:
         """Connect and greet; raises OSError when QEMU does not listen."""
-        lane = socket.socket(socket.AF_UNIX)
-        try:
-            lane.settimeout(0)
-            lane.connect(self._path)
-        except OSError:
-            lane.close()
-            raise
-        self._socket = lane
-        self._loop.add_reader(lane, self._read)
+        self._socket = self._loop.connect(self._path)
+        self._loop.add_reader(self._socket, self._read)
         self.start_over()
 
     def close(self) -> None:
@@ -113,7 +104,7 @@ class Lane:
         self._greetings += 1
         self._out.append(memoryview(b"\0"))
         token = "%s%d" % (self._session, self._greetings)
-        self.send("hello", token, pack_fields([("time", "%.6f" % time.time())]))
+        self.send("hello", token, pack_fields([("time", "%.6f" % self._loop.time())]))
 
     def _greet_again(self) -> None:
         if self._socket is not None and not self.agent:

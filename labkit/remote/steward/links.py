@@ -103,7 +103,7 @@ class Links:
         """Make or change a link; the facts are checked, or from our own memory."""
         if name not in self._links:
             self._links[name] = Link(name, self._steward.loop)
-            self._seeds[name] = int.from_bytes(os.urandom(4), "big")
+            self._seeds[name] = int.from_bytes(self._steward.host.random(4), "big")
         link = self._links[name]
         if "ports" in facts:
             wanted = [(index, nic) for index, nic in facts["ports"]]
@@ -120,10 +120,12 @@ class Links:
 
     def _add(self, link: Link, key: tuple[int, int]) -> None:
         index, nic = key
-        out = nic == GATEWAY_NIC
-        name = GATEWAY_SOCKET if out else "n%d" % nic
-        path = os.path.join(self._steward.machine_folder(index), name)
-        port = (GatewayPort if out else Port)(self._steward.loop, index, nic, path)
+        folder, loop = self._steward.machine_folder(index), self._steward.loop
+        if nic == GATEWAY_NIC:
+            path = os.path.join(folder, GATEWAY_SOCKET)
+            port: Port = GatewayPort(loop, index, path, self._steward.host.addresses)
+        else:
+            port = Port(loop, index, nic, os.path.join(folder, "n%d" % nic))
         port.lost = self._lost
         self._taken[key] = link.name
         link.add(port)

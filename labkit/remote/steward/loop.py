@@ -1,27 +1,28 @@
-"""The steward's one thread: descriptors that are ready, timers to the fraction of a millisecond."""
+"""What the steward's parts need of the loop that calls them: connections, times, signals."""
 
 from __future__ import annotations
 
-import heapq
-import select
-import signal
-import socket
-import sys
-import time
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, Protocol
+    from collections.abc import Callable, Iterable
+    from typing import Protocol
 
     class HasFileno(Protocol):
         def fileno(self) -> int: ...
 
+    class Connection(HasFileno, Protocol):
+        """A non-blocking stream: a socket, or what stands for one in a simulation."""
+
+        def recv(self, size: int, /) -> bytes: ...
+        def recv_into(self, buffer: memoryview, /) -> int: ...
+        def send(self, data: bytes | bytearray | memoryview, /) -> int: ...
+        def sendmsg(self, buffers: Iterable[bytes | memoryview], /) -> int: ...
+        def close(self) -> None: ...
+
     Callback = Callable[[], None]
     Descriptor = int | HasFileno
 
-READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
-WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+SCRATCH = 1 << 19
 
 
 class Timer:
@@ -43,71 +44,52 @@ class Loop:
     Sockets must be non-blocking, and a reader must bear being called when there is nothing to
     read (`BlockingIOError`). Where the other side has closed, the reader is called if there is
     one, else the writer. One call should do a bounded piece of work: the rest comes next turn.
+
+    This class says what a steward needs of its loop; `system_loop.SystemLoop` is real.
     """
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self._readers: dict[int, Callback] = {}
-        self._writers: dict[int, Callback] = {}
-        self._timers: list[tuple[float, int, Timer]] = []
-        self._number = 0
-        self._signals: dict[int, Callback] = {}
-        self._woken, self._waker = socket.socketpair()
-        self._stopped = False
-        for end in (self._woken, self._waker):
-            end.settimeout(0)
-        self.add_reader(self._woken, self._wake)
-        self.now = time.monotonic
+        self.scratch = bytearray(SCRATCH)  # for what is read within one call
+        self.scratch_view = memoryview(self.scratch)
 
-    # descriptors
+    def now(self) -> float:
+        """Seconds of a clock that is never set."""
+        raise NotImplementedError
+
+    def time_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        raise NotImplementedError
+
+    def time(self) -> float:
+        """Seconds since 1970."""
+        return self.time_ns() / 1e9
+
+    def connect(self, path: str) -> Connection:
+        """Connect to a unix socket of this host; raises OSError when nobody listens."""
+        raise NotImplementedError
 
     def add_reader(self, descriptor: Descriptor, callback: Callback) -> None:
         """Call back whenever there is something to read; replaces an earlier callback."""
-        number = _number(descriptor)
-        known = number in self._readers or number in self._writers
-        self._readers[number] = callback
-        self._register(number, known=known)
+        raise NotImplementedError
 
     def add_writer(self, descriptor: Descriptor, callback: Callback) -> None:
         """Call back whenever there is room to write; remove it when there is nothing to say."""
-        number = _number(descriptor)
-        known = number in self._readers or number in self._writers
-        self._writers[number] = callback
-        self._register(number, known=known)
+        raise NotImplementedError
 
     def remove_reader(self, descriptor: Descriptor) -> None:
-        number = _number(descriptor)
-        if self._readers.pop(number, None) is not None:
-            self._register(number, known=True)
+        raise NotImplementedError
 
     def remove_writer(self, descriptor: Descriptor) -> None:
-        number = _number(descriptor)
-        if self._writers.pop(number, None) is not None:
-            self._register(number, known=True)
+        raise NotImplementedError
 
     def remove(self, descriptor: Descriptor) -> None:
         """Forget a descriptor; to be called before it is closed. Again is fine."""
         self.remove_reader(descriptor)
         self.remove_writer(descriptor)
 
-    def _register(self, number: int, *, known: bool) -> None:
-        wanted = READ if number in self._readers else 0
-        wanted |= WRITE if number in self._writers else 0
-        if not wanted:
-            self._epoll.unregister(number)
-        elif known:
-            self._epoll.modify(number, wanted)
-        else:
-            self._epoll.register(number, wanted)
-
-    # times and signals
-
     def call_at(self, when: float, callback: Callback) -> Timer:
         """Call back once at a time of `now()`, never before it."""
-        timer = Timer(when, callback)
-        self._number += 1
-        heapq.heappush(self._timers, (when, self._number, timer))
-        return timer
+        raise NotImplementedError
 
     def call_later(self, seconds: float, callback: Callback) -> Timer:
         return self.call_at(self.now() + seconds, callback)
@@ -118,78 +100,4 @@ class Loop:
 
     def add_signal(self, number: int, callback: Callback) -> None:
         """Call back, as ordinary work of the loop, after a signal came."""
-        self._signals[number] = callback
-        signal.signal(number, _nothing)
-        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-
-    def _wake(self) -> None:
-        for number in sorted(set(self._woken.recv(4096))):
-            if number in self._signals:
-                self._signals[number]()
-
-    # life
-
-    def run(self) -> None:
-        """Work until `stop()`."""
-        while not self._stopped:
-            self.turn(None)
-
-    def stop(self) -> None:
-        self._stopped = True
-
-    def close(self) -> None:
-        """Let go of its own descriptors; the loop is of no use after it."""
-        if self._signals:
-            signal.set_wakeup_fd(-1)
-        for end in (self._woken, self._waker, self._epoll):
-            end.close()
-
-    def turn(self, limit: float | None) -> None:
-        """One round: wait for something to do, `limit` seconds at most, and do it."""
-        for number, event in self._wait(limit):
-            reader = self._readers.get(number)
-            if reader is not None and event & READ:
-                self._call(reader, number)
-            writer = self._writers.get(number)
-            if writer is not None and (event & select.EPOLLOUT or (event & WRITE and not reader)):
-                self._call(writer, number)
-        self._run_timers()
-
-    def _wait(self, limit: float | None) -> list[tuple[int, int]]:
-        # epoll counts in whole milliseconds, select(2) in microseconds but only up to descriptor
-        # 1023: so select(2) waits, for the one descriptor of the epoll instance.
-        ready = self._epoll.poll(0)
-        if ready:
-            return ready
-        timers = self._timers
-        while timers and timers[0][2].callback is None:
-            heapq.heappop(timers)
-        if timers:
-            left = max(0.0, timers[0][0] - self.now())
-            limit = left if limit is None else min(left, limit)
-        select.select((self._epoll,), (), (), limit)
-        return self._epoll.poll(0)
-
-    def _run_timers(self) -> None:
-        timers, now = self._timers, self.now()
-        while timers and timers[0][0] <= now:
-            timer = heapq.heappop(timers)[2]
-            callback, timer.callback = timer.callback, None
-            if callback is not None:
-                self._call(callback, None)
-
-    def _call(self, callback: Callback, number: int | None) -> None:
-        try:
-            callback()
-        except Exception:  # noqa: BLE001 - the seam: a fault in one part must not end the others
-            sys.excepthook(*sys.exc_info())
-            if number is not None:  # it would be called again at once, and for ever
-                self.remove(number)
-
-
-def _number(descriptor: Descriptor) -> int:
-    return descriptor if isinstance(descriptor, int) else descriptor.fileno()
-
-
-def _nothing(_number: int, _frame: Any) -> None:
-    """Where a signal has a handler of Python, its number arrives at the wake-up descriptor."""
+        raise NotImplementedError

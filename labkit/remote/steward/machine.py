@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 
 from .console import Console
 from .guest import Guest
-from .process import END_FILE, MACHINE_FILE, Process, is_locked, read_json, write_json
+from .process import END_FILE, MACHINE_FILE
 from .qmp import Monitor
 
 TYPE_CHECKING = False
@@ -31,14 +30,15 @@ class Machine:
         self.index = index
         self.name: str = facts["name"]
         self.uuid: str = facts["uuid"]
-        self.since: float = facts.get("since", time.time())
+        self.since: float = facts.get("since", steward.loop.time())
         self.state = "starting"
         self.boots = int(facts.get("boots", 1))
         self.resets = 0  # since it was ready last
         self.end: Facts = {}
         self.folder = steward.machine_folder(index)
-        self.process = Process(self.folder, self.uuid)
-        self.console = Console(steward.loop, self.folder, self._panicked)
+        self.process = steward.host.process(self.folder, self.uuid)
+        history = steward.host.history(self.folder)
+        self.console = Console(steward.loop, self.folder, history, self._panicked)
         self.guest = Guest(steward.loop, self.folder, self._ready)
         self.monitor: Monitor | None = None
         self._steward = steward
@@ -156,7 +156,7 @@ class Machine:
 
     def _ready(self, facts: Facts) -> None:
         self.resets = 0
-        seconds = time.time() - self.since
+        seconds = self._steward.loop.time() - self.since
         self._steward.event("machine-ready", **self._who(), seconds=seconds, **facts)
 
     @property
@@ -183,12 +183,12 @@ class Machine:
         self.end = {
             "reason": reason,
             "status": self.process.status,
-            "time": time.time(),
+            "time": self._steward.loop.time(),
             "log": self.process.log_tail(),
         }
         self.console.disconnect()
         self.guest.close("guest-gone")
-        write_json(self._path(END_FILE), self.end)
+        self._steward.host.write_json(self._path(END_FILE), self.end)
         self._steward.event("machine-ended", **self._who(), **self.end)
         callbacks, self._on_end = self._on_end, []
         for callback in callbacks:
@@ -249,9 +249,7 @@ class Machine:
 
     def save(self) -> None:
         """Write down what it is, before it is."""
-        end = self._path(END_FILE)
-        if os.path.lexists(end):
-            os.unlink(end)
+        self._steward.host.remove(self._path(END_FILE))
         self._remember()
 
     def note(self, notes: Facts) -> None:
@@ -263,7 +261,7 @@ class Machine:
     def recall_end(self) -> None:
         """It was dead when we came: say what is known of its end."""
         self.state = "dead"
-        self.end = read_json(self._path(END_FILE)) or {
+        self.end = self._steward.host.read_json(self._path(END_FILE)) or {
             "reason": "it ended while no steward was there to see it",
             "status": None,
             "time": None,
@@ -271,9 +269,8 @@ class Machine:
         }
 
     def _remember(self) -> None:
-        write_json(
-            self._path(MACHINE_FILE), {**self._facts, "since": self.since, "boots": self.boots}
-        )
+        facts = {**self._facts, "since": self.since, "boots": self.boots}
+        self._steward.host.write_json(self._path(MACHINE_FILE), facts)
 
     def _who(self) -> Facts:
         return {"index": self.index, "name": self.name}
@@ -297,8 +294,3 @@ def _end_reason(status: int | None, reason: str) -> str:
     if status:
         return "QEMU ended with status %d" % status
     return "QEMU ended (%s)" % (reason or "it gave no reason")
-
-
-def lives(folder: str) -> bool:
-    """Whether a QEMU holds this folder, whoever it is."""
-    return is_locked(folder)

@@ -16,13 +16,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
-import time
 
 from .guest import Guest
-from .machine import Machine, lives
-from .process import MACHINE_FILE, read_json
+from .machine import Machine
+from .process import MACHINE_FILE
 from .request import Problem
 
 TYPE_CHECKING = False
@@ -79,9 +77,10 @@ class Machines:
 
     def _find(self) -> None:
         """Take over what an earlier steward has left."""
-        for name in sorted(os.listdir(self._steward.folder)):
+        host = self._steward.host
+        for name in host.names(self._steward.folder):
             match = re.fullmatch(r"m([0-9]{1,5})", name)
-            facts = match and read_json(os.path.join(self._steward.folder, name, MACHINE_FILE))
+            facts = match and host.read_json(os.path.join(self._steward.folder, name, MACHINE_FILE))
             if not match or not facts:
                 continue
             machine = Machine(self._steward, int(match.group(1)), facts)
@@ -149,9 +148,9 @@ class Machines:
         known = self._machines.get(index)
         if known is not None and known.state != "dead":
             raise Problem("already-running", **known.shown())
-        if lives(folder):
+        if self._steward.host.is_held(folder):
             raise Problem("not-ours", folder=folder, reason="its pidfile is locked")
-        if shutil.which(facts["argv"][0]) is None:
+        if not self._steward.host.has_program(facts["argv"][0]):
             raise Problem("program-missing", program=facts["argv"][0])
         if known is not None:
             known.close()
@@ -160,27 +159,26 @@ class Machines:
     def _launch(self, request: Request, index: int, facts: Facts, files: dict[str, str]) -> None:
         folder = self._steward.machine_folder(index)
         try:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.mkdir(folder, 0o700)
+            host = self._steward.host
+            host.remove(folder)
+            host.make_folder(folder)
             for name, text in files.items():
-                with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-                    file.write(text)
+                host.write(os.path.join(folder, name), text.encode(), sure=False)
             if request.data:
-                with open(os.path.join(folder, SEED_FILE), "wb") as seed:
-                    seed.write(request.data)
+                host.write(os.path.join(folder, SEED_FILE), request.data, sure=False)
             machine = Machine(self._steward, index, facts)
             machine.save()
         except OSError as error:
             reason = error.strerror or str(error)
             raise Problem("not-writable", path=folder, reason=reason) from error
         self._machines[index] = machine
-        began = time.monotonic()
+        began = self._steward.loop.now()
 
         def done(code: str, told: Facts) -> None:
             if code:
                 request.problem(code, **told)
             else:
-                request.ok({**told, "seconds": time.monotonic() - began})
+                request.ok({**told, "seconds": self._steward.loop.now() - began})
 
         try:
             machine.start(done)
@@ -228,15 +226,15 @@ class Machines:
 
     def _forget(self, request: Request) -> None:
         index = request.integer("index", 0, MAX_INDEX)
-        machine = self._machines.get(index)
+        machine, host = self._machines.get(index), self._steward.host
         folder = self._steward.machine_folder(index)
-        if (machine is not None and machine.state != "dead") or lives(folder):
+        if (machine is not None and machine.state != "dead") or host.is_held(folder):
             raise Problem("still-running")
         if machine is not None:
             machine.close()
             del self._machines[index]
-        shutil.rmtree(folder, ignore_errors=True)
-        if os.path.lexists(folder):
+        host.remove(folder)
+        if host.exists(folder):
             raise Problem("not-writable", path=folder, reason="it could not be removed")
         request.ok()
 

@@ -6,7 +6,6 @@ length, four bytes big-endian.
 
 from __future__ import annotations
 
-import socket
 from collections import deque
 
 TYPE_CHECKING = False
@@ -14,15 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .impair import Line
-    from .loop import Loop
+    from .loop import Connection, Loop
 
 READ_SIZE = 1 << 18
 MAX_FRAME = 4096 + 65536  # QEMU's own limit; a larger length means that the stream is not frames
 MAX_QUEUE = 512 << 10  # bytes that wait for one slow NIC; then its frames are dropped
 MAX_VECTOR = 256
-
-_buffer = bytearray(READ_SIZE + MAX_FRAME + 4)  # for the one thread there is: emptied by each read
-_view = memoryview(_buffer)
 
 
 class Port:
@@ -42,7 +38,7 @@ class Port:
         # queue: it reads too slowly; down: the link is; off: its machine is (not connected)
         self.dropped = dict.fromkeys(("queue", "runt", "down", "off"), 0)
         self._loop = loop
-        self._socket: socket.socket | None = None
+        self._socket: Connection | None = None
         self._rest = b""
         self._queue: deque[bytes | memoryview] = deque()
         self._queued = 0
@@ -57,17 +53,14 @@ class Port:
 
     def connect(self) -> bool:
         """Try at once; False when QEMU does not listen (yet)."""
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(0)
         try:
-            connection.connect(self.path)
+            connection = self._loop.connect(self.path)
         except OSError:  # not there, nobody listens, or it has a client: all of them may change
-            connection.close()
             return False
         self.use(connection)
         return True
 
-    def use(self, connection: socket.socket) -> None:
+    def use(self, connection: Connection) -> None:
         """Speak to QEMU over a connection that is there."""
         self._socket = connection
         self._loop.add_reader(connection, self._read)
@@ -89,11 +82,11 @@ class Port:
 
     def _read(self) -> None:
         assert self._socket is not None
-        start = len(self._rest)
+        start, view = len(self._rest), self._loop.scratch_view
         if start:
-            _buffer[:start] = self._rest
+            view[:start] = self._rest
         try:
-            count = self._socket.recv_into(_view[start : start + READ_SIZE])
+            count = self._socket.recv_into(view[start : start + READ_SIZE])
         except BlockingIOError:
             return
         except OSError as error:
@@ -103,11 +96,11 @@ class Port:
             self._fail("QEMU closed the connection")
             return
         end = start + count
-        used = self.receive(self, _buffer, end)
+        used = self.receive(self, self._loop.scratch, end)
         if used < 0:
             self._fail("what it sent is not frames")
         elif self._socket is not None:  # the receiver may have closed this port
-            self._rest = bytes(_view[used:end])
+            self._rest = bytes(view[used:end])
 
     # to the machine
 
@@ -116,7 +109,7 @@ class Port:
         if self._socket is None:
             self.dropped["off"] += frames
             return
-        view = _view[start:end]
+        view = self._loop.scratch_view[start:end]
         if self._queue:
             self._keep(view, frames)
             return

@@ -8,39 +8,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import signal
 import subprocess
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    Facts = dict[str, Any]
-
 MAX_LOG = 1 << 20
 LOG_TAIL = 4000
 MACHINE_FILE, END_FILE, LOG_FILE, PID_FILE = "machine.json", "end.json", "qemu.log", "pid"
-
-
-def read_json(path: str) -> Facts | None:
-    """A file of ours; None when it is not there or was cut off."""
-    try:
-        with open(path, "rb") as file:
-            value = json.loads(file.read().decode())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def write_json(path: str, value: Facts) -> None:
-    """Write a file whole or not at all."""
-    with open(path + ".part", "wb") as file:
-        file.write(json.dumps(value, separators=(",", ":")).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".part", path)
 
 
 class Process:
@@ -131,11 +105,6 @@ def locked_by(path: str) -> int | None:
         return None
     finally:
         os.close(file)
-
-
-def is_locked(folder: str) -> bool:
-    """Whether some QEMU holds the pidfile of a machine's folder."""
-    return locked_by(os.path.join(folder, PID_FILE)) is not None
 
 
 def is_machine(pid: int, uuid: str) -> bool:

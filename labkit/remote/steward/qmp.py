@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections import deque
 
 TYPE_CHECKING = False
@@ -39,13 +38,7 @@ class Monitor:
         self._out = bytearray()
         self._answers: deque[Answer] = deque()
         self.closed = False
-        self._socket = socket.socket(socket.AF_UNIX)
-        try:
-            self._socket.settimeout(0)
-            self._socket.connect(path)
-        except OSError:
-            self._socket.close()
-            raise
+        self._socket = loop.connect(path)
         loop.add_reader(self._socket, self._read)
         self.execute("qmp_capabilities", {}, _ignore)
 

@@ -8,7 +8,6 @@ link goes down, and all together when there are more than `MAX_ADDRESSES`.
 from __future__ import annotations
 
 import struct
-import time
 
 from .impair import Line
 from .port import MAX_FRAME
@@ -228,7 +227,7 @@ class Link:
 
     def _tap(self, taps: list[Tap], frames: list[bytes]) -> None:
         if taps:
-            stamp = time.time_ns()
+            stamp = self._loop.time_ns()
             for tap in list(taps):
                 for frame in frames:
                     tap(self.name, stamp, frame)

@@ -222,7 +222,7 @@ def _size(request: Request, facts: Facts) -> list[Field]:
 
 
 class Upload(Work):
-    """``guest-put {path, mode}``, then bytes, then ``more {eof, size, sha256}``."""
+    """``guest-put {path, mode, size?}``, then bytes, then ``more {eof, size, sha256}``."""
 
     def __init__(self, guest: Guest, lane: Lane, request: Request) -> None:
         super().__init__(guest, lane, request)
@@ -230,6 +230,8 @@ class Upload(Work):
             ("path", request.text("path")),
             ("mode", "%o" % request.integer("mode", 0, 0o7777, 0o644)),
         ]
+        if "size" in request.arguments:  # the guest refuses at once what does not fit
+            self._fields.append(("size", "%d" % request.integer("size", 0, 1 << 62)))
         request.on_more = self._more
 
     def start(self) -> None:
