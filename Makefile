@@ -38,7 +38,7 @@ check: $(VENV)/.dev ## Style, types and floors
 	$(BIN)/lint-imports
 
 units: $(VENV)/.dev ## Units, simulator and real qemu-img
-	@.ci/setup apt "tests with real disk images" qemu-img=qemu-utils || true
+	@.ci/setup apt "tests with real disk images and packets" qemu-img=qemu-utils tcpdump=tcpdump || true
 	$(PYTEST) -q -n 2 -m "$(QUICK)"
 
 notebooks: $(VENV)/.dev ## The tutorial notebooks on the simulator, their outputs compared

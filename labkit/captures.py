@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from labkit import units
+from labkit import markup, units
 from labkit.calls import Call, Facts
 from labkit.errors import ConnectionLost, LabkitError, LinkError, NotSeen, StewardProblem
 from labkit.packets import packets_frame
@@ -24,6 +24,7 @@ from labkit.steward import Steward
 MAX_BYTES = 256 << 20  # of one capture in memory; what comes then is counted as dropped
 START_TIMEOUT = 30.0
 FOREVER = 10 * 365 * 86_400.0
+SHOWN, SHOWN_COLUMNS = 12, ("link", "source", "destination", "protocol", "length", "info")
 
 Row = dict[str, Any]
 
@@ -61,6 +62,30 @@ class Capture:
 
     def __len__(self) -> int:
         return len(self._seen)
+
+    def last(self, count: int, columns: Sequence[str] = SHOWN_COLUMNS) -> list[list[Any]]:
+        """Some columns of the last packets, for a look while it goes on."""
+        with self._changed:
+            rows = self._fresh(max(0, len(self._seen) - count))
+        return [[row.get(column, "") for column in columns] for row in rows]
+
+    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
+        rows = self.last(SHOWN)
+        state = ("running", markup.GOOD) if self._running else ("stopped", markup.QUIET)
+        html = [
+            markup.heading(
+                f"Capture of {', '.join(self.links)}",
+                markup.chip(*state),
+                f"{len(self)} packets",
+                f"{self.dropped} dropped" if self.dropped else "",
+            )
+        ]
+        if rows:
+            html.append(markup.table(SHOWN_COLUMNS, rows))
+        if len(self) > len(rows):
+            html.append(markup.note(f"The last {len(rows)}; all of them: .packets"))
+        text = markup.text_table(rows)
+        return markup.bundle(f"{self!r}\n{text}".rstrip(), *html)
 
     def __enter__(self) -> Self:
         return self.start()

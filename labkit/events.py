@@ -111,6 +111,13 @@ class Converged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class GaveUp(Event):
+    """Work on a slice has ended before its end, for the reason `why`."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class GuestWaiting(Event):
     """The guest of a machine is waited for: what has not happened yet after so many seconds."""
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 
 from labkit.engines import Belonging, Engine
+from labkit.errors import UnknownSlice
 from labkit.events import Listener, ignore
 from labkit.frames import frame
-from labkit.lab import doctor, tables
+from labkit.lab import doctor, reprs, tables
 from labkit.lab.converging import preview
 from labkit.lab.profiles import engine_of, store_of
 from labkit.lab.slice_handle import LabSlice
+from labkit.markup import Bundle
 from labkit.plan import Plan
 from labkit.store import Store
 from labkit.wish import Slice
@@ -45,6 +47,9 @@ class Lab:
         names = ", ".join(self._store.names()) or "none"
         return f"<Lab {self.profile}; slices: {names}>"
 
+    def _repr_mimebundle_(self, **_options: Any) -> Bundle:
+        return reprs.lab_bundle(self)
+
     def __enter__(self) -> Self:
         return self
 
@@ -74,8 +79,14 @@ class Lab:
     def slice(self, name: str) -> LabSlice:
         """The slice of this name: a new, empty one, or the one that is there, running or not."""
         found = self._slices.get(name)
-        if found is None or name not in self._store.names():
-            found = self._slices[name] = LabSlice(self._engine, self._store, name)
+        if found is not None:
+            try:
+                found.reread()
+            except UnknownSlice:
+                pass  # deleted: what is there from now on is another one
+            else:
+                return found
+        found = self._slices[name] = LabSlice(self._engine, self._store, name)
         return found
 
     def preview(self, wish: Slice) -> Plan:

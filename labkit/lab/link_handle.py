@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from labkit.captures import Capture
+from labkit.lab import reprs
 from labkit.links import Links, LinkState
+from labkit.markup import Bundle
 from labkit.measure import PACKETS, End, OnProgress, measure_link
 from labkit.wish import Impairment, LinkWish, split_end
 from labkit.wish.links import IMPAIRMENTS
@@ -26,6 +28,9 @@ class LabLink:
 
     def __repr__(self) -> str:
         return f"<Link {self.wish}: {self._slice.link_states[self.name]}>"
+
+    def _repr_mimebundle_(self, **_options: Any) -> Bundle:
+        return reprs.link_bundle(self)
 
     @property
     def wish(self) -> LinkWish:

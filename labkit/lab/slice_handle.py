@@ -6,8 +6,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -16,15 +17,23 @@ from labkit.calls import Facts
 from labkit.captures import Capture
 from labkit.engines import Engine, SliceId
 from labkit.errors import LabkitError, MachineUnknown, UnknownSlice
-from labkit.events import Event, Listener, Listeners, MachineTold
+from labkit.events import Event, GaveUp, Listener, Listeners, MachineTold
 from labkit.executor import Result, fan_out
-from labkit.lab import tables
+from labkit.lab import faces, reprs, tables
 from labkit.lab.applying import Application
-from labkit.lab.converging import Outlook, converge, look_ahead, slice_id
+from labkit.lab.converging import (
+    Aim,
+    Outlook,
+    converge,
+    look_ahead,
+    nothing,
+    slice_id,
+    whole,
+)
 from labkit.lab.link_handle import LabLink
 from labkit.lab.vm_handle import LabVM
+from labkit.markup import Bundle
 from labkit.observed import Observed
-from labkit.picture import topology_text
 from labkit.plan import Plan
 from labkit.plan.again import take_away
 from labkit.plan.steps import SetLink
@@ -35,6 +44,8 @@ from labkit.wish.links import link_wish
 from labkit.wish.vms import vm_wish
 
 MOST_EVENTS = 10_000
+
+Value = TypeVar("Value")
 
 
 class LabSlice:
@@ -52,6 +63,7 @@ class LabSlice:
         self._seen: Observed | None = None
         self._told: deque[tuple[float, Event]] = deque(maxlen=MOST_EVENTS)
         self.listeners = Listeners(self._remember)
+        self.views: dict[str, object] = {}  # what faces keep of it, by their name
         self._stopping = threading.Event()
         self._lock = threading.RLock()
         self._hears: dict[str, Callable[[], None]] = {}
@@ -61,7 +73,17 @@ class LabSlice:
             self._seen = Observed()
 
     def __repr__(self) -> str:
-        return topology_text(self.wish)
+        return reprs.slice_text(self.wish, self.states, self.link_states)
+
+    def _repr_mimebundle_(self, **_options: Any) -> Bundle:
+        return reprs.slice_bundle(self)
+
+    def _ipython_display_(self) -> None:
+        """As a live panel, where notebooks can show one; else IPython takes the bundle."""
+        faces.display("panel", self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [vm.name for vm in self.wish.vms]
 
     def __getitem__(self, name: str) -> LabVM:
         return self.get_vm(name)
@@ -168,62 +190,82 @@ class LabSlice:
 
         Ctrl-C is safe: what is done stays, and `deploy` goes on from there.
         """
-        self._converge()
+        with faces.progress(self):
+            self._seen = self._work(self._converge).seen
+        self._listen()
         return self.vms
 
     def delete(self) -> None:
         """End all of it and forget it; answers when it is gone. Again is fine."""
-        self._stopping.clear()
         try:
-            self.reread()
+            self._work(self._delete)
         except UnknownSlice:
             return
-        with self._store.lease(self._name) as lease:
-            self._record = self._store.save_wish(
-                self.wish.emptied(), seen_version=self._record.version
-            )
-            converge(self._engine, self._store, lease, self.listeners, self._stopping.is_set)
-            self._store.remove(lease)
-        self._forget_ears()
         self._seen = Observed()
+        self._listen()
 
     def reset(self, *names: str) -> pd.DataFrame:
         """Start VMs anew, all or those named, as if they had never run: disks are made again."""
-        gone = {self.wish[name].name for name in names} or {vm.name for vm in self.wish.vms}
-        self._stopping.clear()
-        with self._store.lease(self._name) as lease:
+        gone = {self.wish[name].name for name in names}
+
+        def anew(lease: Lease) -> Outlook:
             outlook = look_ahead(self._engine, self._store, self._name)
-            self._application(lease).apply(take_away(outlook.promised, outlook.seen, gone))
-        return self.deploy()
+            these = gone or {vm.name for vm in self.wish.vms}
+            self._application(lease).apply(take_away(outlook.promised, outlook.seen, these))
+            return self._converge(lease)
+
+        self._seen = self._work(anew).seen
+        self._listen()
+        return self.vms
 
     def stop(self) -> None:
         """Tell work on this slice in another thread to stop; it ends soon, by `Interrupted`."""
         self._stopping.set()
 
-    def _converge(self) -> Outlook:
-        self._stopping.clear()
+    def _work(self, do: Callable[[Lease], Value]) -> Value:
+        """Do something as the only one who works on the slice."""
         self.reread()
-        with self._store.lease(self._name) as lease:
-            try:
-                outlook = converge(
-                    self._engine, self._store, lease, self.listeners, self._stopping.is_set
-                )
-            finally:
-                self._record = self._store.get(self._name)
-        self._seen = outlook.seen
-        self._listen()
-        return outlook
+        try:
+            with self._store.lease(self._name) as lease:
+                self._stopping.clear()
+                try:
+                    return do(lease)
+                except BaseException as error:
+                    self.listeners(GaveUp("", self._name, str(error) or type(error).__name__))
+                    raise
+                finally:
+                    with suppress(UnknownSlice):  # it was deleted
+                        self.reread()
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(
+                f"Work on slice {self._name!r} was interrupted: nothing of it goes on by itself, "
+                "what was done stays. deploy() goes on from here, delete() ends it."
+            )
+            raise
+
+    def _converge(self, lease: Lease, aim: Aim = whole) -> Outlook:
+        return converge(
+            self._engine, self._store, lease, self.listeners, self._stopping.is_set, aim=aim
+        )
+
+    def _delete(self, lease: Lease) -> None:
+        emptied = self.wish.emptied()
+        self._record = self._store.save_wish(emptied, seen_version=self._record.version)
+        self._converge(lease, nothing)
+        self._store.remove(lease)
 
     def apply_link(self, name: str) -> None:
         """Do to a living link what is wished of it by now, and nothing else."""
         if not (self._seen and any(link.name == name for link in self._seen.links)):
             return
-        self._stopping.clear()
-        with self._store.lease(self._name) as lease:
+
+        def set_link(lease: Lease) -> None:
             outlook = look_ahead(self._engine, self._store, self._name)
             steps = [step for step in outlook.plan.steps if isinstance(step, SetLink)]
             only = Plan(tuple(step for step in steps if step.name == name))
             self._application(lease).apply(only)
+
+        self._work(set_link)
         self.refresh()
 
     def _application(self, lease: Lease) -> Application:
@@ -353,19 +395,17 @@ class LabSlice:
     def _listen(self) -> None:
         """Hear what happens to machines by itself, on every host that serves the slice."""
         with self._lock:
-            for host in self._seen.stewards if self._seen else ():
-                if host not in self._hears:
-                    hear = partial(self._hear, host)
-                    self._hears[host] = self._engine.listen(self.id, host, hear)
+            serving = self._seen.stewards if self._seen else frozenset()
+            for host in self._hears.keys() - serving:
+                self._hears.pop(host)()  # another one serves the slice there when it comes back
+            for host in serving - self._hears.keys():
+                self._hears[host] = self._engine.listen(self.id, host, partial(self._hear, host))
 
     def _hear(self, host: str, facts: Facts) -> None:
         subject = str(facts.get("name") or facts.get("link") or "")
         kind = str(facts["kind"])
         detail = str(facts.get("reason") or facts.get("stage") or "")
         self.listeners(MachineTold(host, subject, kind.removeprefix("machine-"), detail))
-
-    def _forget_ears(self) -> None:
-        self._hears.clear()
 
 
 def _is_so(link: LinkWish, settings: Mapping[str, Any]) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
@@ -53,20 +52,45 @@ MEASURE = """async () => {
   }
   return times;
 }"""
+START_CELL = """() => {
+  const notebook = window.jupyterapp.shell.currentWidget;
+  window.labkitKernel = notebook.context.sessionContext.session.kernel;
+  const code = "print('started', flush=True); import threading; threading.Event().wait(120)";
+  const cell = window.labkitKernel.requestExecute({code});
+  cell.onIOPub = (message) => {
+    if (message.header.msg_type === 'stream') window.labkitCell = 'running';
+  };
+  cell.done.finally(() => { window.labkitCell = 'ended'; });
+}"""
 READ_CLIPBOARD = "() => navigator.clipboard.readText()"
+
+
+def run_cells(open_notebook: Callable[[Path], Notebook], path: Path, *cells: str) -> Notebook:
+    """A notebook of code cells, run."""
+    blank: dict[str, object] = {
+        "cell_type": "code",
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+    }
+    made = {
+        "cells": [blank | {"id": f"cell-{n}", "source": text} for n, text in enumerate(cells)],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(made))
+    opened = open_notebook(path)
+    opened.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened.run_all()
+    opened.hide_side_bar()
+    return opened
 
 
 @pytest.fixture
 def notebook(open_notebook: Callable[[Path], Notebook], tmp_path: Path) -> Notebook:
     """A notebook with the editor of an empty slice, run."""
-    path = tmp_path / "editor.ipynb"
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(made, path)
-    opened = open_notebook(path)
-    opened.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    opened.run_all()
-    opened.hide_side_bar()
+    opened = run_cells(open_notebook, tmp_path / "editor.ipynb", CELL)
     expect(opened.page.locator(".labkit-editor")).to_have_count(1)
     return opened
 
@@ -147,6 +171,7 @@ def test_a_line_of_three_is_built_and_deployed_by_keyboard(
     type_over(page, "my router")
     expect(editor.get_by_role("alert")).to_contain_text("1 to 63 letters")
     expect(editor.get_by_role("button", name="Preview plan")).to_be_disabled()
+    expect(editor.locator("g[data-vm=vm1]")).to_have_count(1)  # the last valid picture
     shoot(notebook, editor, screenshots / "editor_problem.png")
     type_over(page, "core")
     expect(editor.get_by_role("alert")).to_have_count(0)
@@ -220,6 +245,49 @@ def test_links_are_impaired_and_become_switches(notebook: Notebook, editor: Loca
     editor.get_by_role("button", name="Add to this link").first.click()
     expect(editor.locator("g[data-link=segment]")).to_have_count(1)
     expect(editor.get_by_label("The same in Python")).to_contain_text('"r3:eth2"')
+    assert notebook.complaints == []
+
+
+def test_it_answers_while_a_cell_runs(notebook: Notebook, editor: Locator) -> None:
+    page = notebook.page
+    page.evaluate(START_CELL)
+    page.wait_for_function("() => window.labkitCell === 'running'")
+    editor.get_by_role("button", name="Add VM").click()
+    expect(editor.locator("g[data-vm]")).to_have_count(1)
+    assert page.evaluate("() => window.labkitCell") == "running"
+    page.evaluate("() => { window.labkitKernel.interrupt(); }")
+    page.wait_for_function("() => window.labkitCell === 'ended'")
+
+
+def test_two_views_agree_also_after_the_page_is_loaded_anew(
+    open_notebook: Callable[[Path], Notebook], tmp_path: Path
+) -> None:
+    notebook = run_cells(open_notebook, tmp_path / "views.ipynb", CELL, "editor")
+    page = notebook.page
+    views = page.locator(".labkit-editor")
+    expect(views).to_have_count(2)
+    views.first.get_by_role("button", name="Use template").click()
+    for view in (views.first, views.last):
+        expect(view.locator("g[data-vm]")).to_have_count(3)
+    views.last.get_by_label("Name of r1", exact=True).fill("core")
+    expect(views.first.get_by_label("Name of core", exact=True)).to_have_value("core")
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
+    page.reload()
+    expect(views.last.locator("g[data-vm=core]")).to_have_count(1, timeout=60_000)
+    views.last.get_by_role("button", name="Add VM").click()
+    expect(views.first.locator("g[data-vm]")).to_have_count(4)
+    assert notebook.complaints == []
+
+
+def test_fifty_vms_stay_quick(notebook: Notebook, editor: Locator, screenshots: Path) -> None:
+    editor.get_by_label("Template", exact=True).select_option(label="LAN")
+    editor.get_by_label("Number of VMs in the template").fill("50")
+    editor.get_by_role("button", name="Use template").click()
+    expect(editor.locator("g[data-vm]")).to_have_count(50)
+    times = notebook.page.evaluate(MEASURE)
+    (screenshots / "editor_times_50.json").write_text(json.dumps(times))
+    shoot(notebook, editor, screenshots / "editor_50.png")
+    assert len(times) == 20
     assert notebook.complaints == []
 
 

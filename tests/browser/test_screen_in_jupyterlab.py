@@ -1,8 +1,7 @@
-"""The screen of a real machine in a real JupyterLab: typed on, seen to change, kept as a picture."""
+"""The screen of a real machine in a real JupyterLab: typed on, seen to change, kept."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.vm, pytest.mark.timeout(300)]
 
 PICTURE = """(number) => {
   const canvas = document.querySelectorAll('.labkit-screen canvas')[number];
-  const data = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+  const image = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  const data = new Uint32Array(image.data.buffer);
   let hash = 0;
   for (const one of data) hash = (hash * 31 + one) | 0;
   return hash;

@@ -202,6 +202,17 @@ def test_typing_on_is_one_step_back() -> None:
     assert [vm.name for vm in state.wish.vms] == ["r1"]
 
 
+def test_a_wrong_letter_brings_back_the_name_before_not_half_of_the_new_one() -> None:
+    state = EditorState(two_hosts_and_a_router())
+    key = state.view()["vms"][2]["key"]
+    for text in ("", "m", "my", "my "):
+        state.do({"do": "set-vm", "key": key, "field": "name", "value": text, "final": False})
+    assert state.wish == two_hosts_and_a_router()
+    assert state.view()["drawn"]["vm:r"] == key
+    state.do({"do": "set-vm", "key": key, "field": "name", "value": "my-r", "final": False})
+    assert state.wish["my-r"].forwarding
+
+
 def test_a_template_replaces_all_and_is_undone_at_once() -> None:
     state = EditorState(two_hosts_and_a_router())
     state.do({"do": "template", "template": "ring", "count": 5})

@@ -157,7 +157,7 @@ class Editor {
     const heads = columns.map((text) => text
       ? h("th", { scope: "col" }, text)
       : h("th", { scope: "col" }, h("span", { class: "unseen" }, "Actions")));
-    return h("div", { class: "scroll" }, h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, ...heads)), body));
+    return h("div", { class: "scroll rows" }, h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, ...heads)), body));
   }
 
   /** A field with its message below; `change(value, final)` is told of each letter and of the end. */
@@ -466,6 +466,12 @@ class Editor {
     if (this.chosen === key) return;
     this.chosen = key;
     this.showChosen();
+    const row = (this.vmRows.labkitRows?.get(key) ?? this.linkRows.labkitRows?.get(key))?.nodes[0];
+    const box = row?.closest(".scroll");
+    const above = row ? row.offsetTop - 60 : 0; // the heads stay above the rows
+    if (box && (above < box.scrollTop || row.offsetTop + row.offsetHeight > box.scrollTop + box.clientHeight)) {
+      box.scrollTop = above;
+    }
   }
 
   clicked(node) {

@@ -15,7 +15,7 @@ from labkit.errors import LabError, LabkitError, UsageError
 from labkit.picture import topology_svg
 from labkit.wish import Slice
 from labkit_widgets.editor_state import EditorState, choices
-from labkit_widgets.vm_form import _keep_route as keep_route
+from labkit_widgets.routing import keep_route
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,8 @@ class SliceEditor:
         self._state = EditorState(wish, renamable=slice_handle is None)
         self._seen = wish  # what the handle was last known to want
         self._busy = ""
-        self._planned: Slice | None = None
+        self._drawn: Slice | None = None  # the wish that picture and code on the page are of
+        self._planned: Slice | None = None  # the wish that the last plan is of
         self.last_plan: pd.DataFrame | None = None
         self._table: dict[str, Any] | None = None
         self.last_error: Exception | None = None
@@ -237,9 +238,15 @@ class SliceEditor:
             "table": self._table,
             "is_current": self._planned == self._state.wish,
         }
-        now = {"view": self._state.view(), "svg": self._svg(), **self._state.texts(), "work": work}
+        self._tell(view=self._state.view(), work=work)  # first: a person waits for the messages
+        if self._state.wish != self._drawn:
+            self._drawn = self._state.wish
+            self._tell(svg=self._svg(), **self._state.texts())
+
+    def _tell(self, **values: object) -> None:
+        """Send to the page what has changed, in one message."""
         with self.widget.hold_sync():
-            for name, value in now.items():
+            for name, value in values.items():
                 if getattr(self.widget, name) != value:
                     setattr(self.widget, name, value)
 

@@ -34,7 +34,7 @@ LINK_FIELDS = {"name": str, "up": bool}
 class EditorState:
     """A draft with its history. `do` takes what the page says, `view` is what it shows.
 
-    `wish` is always valid: that of the draft, or the last one that was.
+    `wish` is always valid: that of the draft, or the last one that was when a field was left.
     """
 
     wish: Slice
@@ -46,10 +46,12 @@ class EditorState:
     _done: list[Draft] = field(default_factory=list, init=False)
     _undone: list[Draft] = field(default_factory=list, init=False)
     _last: object = field(default=None, init=False)  # typing on in a field is one step
-    _drawn: dict[str, str] = field(default_factory=dict, init=False)  # names in the wish -> keys
+    _settled: Draft = field(init=False)  # the last valid one whose fields were left
+    _shown: Draft = field(init=False)  # the one that `wish` is of
 
     def __post_init__(self) -> None:
-        self._set(draft_of(self.wish))
+        self._settled = draft_of(self.wish)
+        self._set(self._settled)
 
     @property
     def draft(self) -> Draft:
@@ -74,6 +76,7 @@ class EditorState:
     def replace(self, wish: Slice, said: str) -> None:
         """Take over a wish from elsewhere; what was typed can be had back by `undo`."""
         self._step(draft_of(wish, keys=self._draft.keys), None)
+        self._settled = self._draft
         self.epoch += 1
         self.said = said
 
@@ -105,6 +108,8 @@ class EditorState:
                 self._step(draft, mark if name in ("set-vm", "set-link") else None)
         else:
             refuse("message of the editor's page", name, f"these are known: {', '.join(_DOERS)}")
+        if message.get("final", True) and self.is_valid:
+            self._settled = self._draft
 
     def view(self) -> dict[str, Any]:
         """All that the page shows, as plain values."""
@@ -122,7 +127,9 @@ class EditorState:
                 for vm in draft.vms
                 for key, interface in draft.free_ends(vm)
             ],
-            "drawn": self._drawn,  # the picture is the wish's, whose names may be typed over now
+            # The picture is the wish's, whose names may be typed over now.
+            "drawn": {f"vm:{vm.name}": vm.key for vm in self._shown.vms}
+            | {f"link:{link.name}": link.key for link in self._shown.links},
             "problems": len(self._checked.problems),
             "slice_problem": found.get("", {}).get("name", ""),
             "advice": list(self.wish.advice()) if self.is_valid else [],
@@ -154,12 +161,11 @@ class EditorState:
         self.said = said
 
     def _set(self, draft: Draft) -> None:
+        """Half a word may be a valid name: when the next letter is wrong, that one is not kept."""
         self._draft = draft
         self._checked = check(draft)
-        if self._checked.wish is not None:
-            self.wish = self._checked.wish
-            self._drawn = {f"vm:{vm.name}": vm.key for vm in draft.vms}
-            self._drawn |= {f"link:{link.name}": link.key for link in draft.links}
+        self._shown = draft if self._checked.wish is not None else self._settled
+        self.wish = self._checked.wish or check(self._settled).wish or self.wish
 
 
 def _vm_view(vm: VMDraft, draft: Draft, problems: dict[str, str]) -> dict[str, Any]:
