@@ -11,8 +11,8 @@ from sqlalchemy import create_engine, text
 
 from labkit.allocate import Allocation
 from labkit.calls import Facts
-from labkit.engines import SliceId
-from labkit.engines.engine import Belonging, Check, IsStopping, Survey
+from labkit.engines import Belonging, Check, SliceId
+from labkit.engines.engine import IsStopping, Survey
 from labkit.events import Listener
 from labkit.lab import Lab
 from labkit.links import Links
@@ -38,6 +38,7 @@ class MemoryEngine:
         self._lock = threading.Lock()
         self.unreachable: frozenset[str] = frozenset()
         self.prepared: list[Plan] = []
+        self.lost_and_found: list[Belonging] = []
         self.ears: list[tuple[str, Callable[[Facts], None]]] = []
 
     # the world, for tests
@@ -83,6 +84,15 @@ class MemoryEngine:
     def survey(self) -> tuple[Survey, ...]:
         return ()
 
+    def checks(self, tell: Listener) -> tuple[Check, ...]:
+        return tuple(Check(host.name, "memory", "ok", "it is a value") for host in self._hosts)
+
+    def belongings(self) -> tuple[Belonging, ...]:
+        return tuple(self.lost_and_found)
+
+    def remove(self, belonging: Belonging) -> None:
+        self.lost_and_found.remove(belonging)
+
     def prepare(self, plan: Plan, tell: Listener) -> None:
         self.prepared.append(plan)
 
@@ -101,15 +111,6 @@ class MemoryEngine:
         ear = (host, listener)
         self.ears.append(ear)
         return lambda: self.ears.remove(ear)
-
-    def checks(self, tell: Listener) -> tuple[Check, ...]:
-        return ()
-
-    def belongings(self) -> tuple[Belonging, ...]:
-        return ()
-
-    def remove(self, belonging: Belonging) -> None:
-        raise AssertionError(belonging)
 
     def close(self) -> None:
         pass

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from labkit.allocate import Allocation
     from labkit.calls import Facts
-    from labkit.engines import Engine, SliceId
-    from labkit.engines.engine import Belonging, Check, IsStopping, Survey
+    from labkit.engines import Belonging, Check, Engine, SliceId
+    from labkit.engines.engine import IsStopping, Survey
     from labkit.events import Listener
     from labkit.links import Links
     from labkit.machines import Machine
@@ -77,15 +77,6 @@ class CutEngine:
     def survey(self) -> tuple[Survey, ...]:
         return self._engine.survey()
 
-    def checks(self, tell: Listener) -> tuple[Check, ...]:
-        return self._engine.checks(tell)
-
-    def belongings(self) -> tuple[Belonging, ...]:
-        return self._engine.belongings()
-
-    def remove(self, belonging: Belonging) -> None:
-        self._engine.remove(belonging)
-
     def prepare(self, plan: Plan, tell: Listener) -> None:
         self._engine.prepare(plan, tell)
 
@@ -99,6 +90,15 @@ class CutEngine:
         self, slice_id: SliceId, host: str, listener: Callable[[Facts], None]
     ) -> Callable[[], None]:
         return self._engine.listen(slice_id, host, listener)
+
+    def checks(self, tell: Listener) -> tuple[Check, ...]:
+        return self._engine.checks(tell)
+
+    def belongings(self) -> tuple[Belonging, ...]:
+        return self._engine.belongings()
+
+    def remove(self, belonging: Belonging) -> None:
+        self._engine.remove(belonging)
 
     def close(self) -> None:
         self._engine.close()
