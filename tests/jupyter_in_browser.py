@@ -111,7 +111,7 @@ class Notebook:
         self.page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
 
     def theme(self, name: str) -> None:
-        """"Dark" or "Light"."""
+        """ "Dark" or "Light"."""
         self.command("apputils:change-theme", {"theme": f"JupyterLab {name}"})
         light = "true" if name == "Light" else "false"
         expect(self.page.locator("body")).to_have_attribute("data-jp-theme-light", light)

@@ -55,7 +55,9 @@ def test_what_is_typed_is_answered(console: Notebook, screenshots: Path) -> None
     terminal = connected(console)
     shown(console, "labkit: ready")  # from before it was opened
     asked(console, terminal)
-    console.page.keyboard.type("printf 'caf\\xc3\\xa9 \\033[32mgreen\\033[0m \\033[1;31mred\\033[0m\\n'\n")
+    console.page.keyboard.type(
+        "printf 'caf\\xc3\\xa9 \\033[32mgreen\\033[0m \\033[1;31mred\\033[0m\\n'\n"
+    )
     shown(console, "café green red")
     console.page.screenshot(path=screenshots / "console_light.png")
     console.theme("Dark")
