@@ -94,5 +94,10 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def load_ipython_extension(ipython: Any) -> None:
+    """``%load_ext labkit``: the magics ``%%vm`` and ``%vm``, and completion of names."""
+    importlib.import_module("labkit.lab.faces").show("extension", ipython)
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,17 +13,18 @@ from typing import Any, Self
 
 import pandas as pd
 
-from labkit import units
+from labkit import markup, units
 from labkit.calls import Call, Facts
-from labkit.errors import LabkitError, NotSeen
+from labkit.errors import ConnectionLost, LabkitError, LinkError, NotSeen, StewardProblem
 from labkit.packets import packets_frame
 from labkit.programs.frame_headers import ETHERTYPES, IP_PROTOCOLS
-from labkit.programs.pcap import Packet, Reader
+from labkit.programs.pcap import RECORD_SIZE, Packet, Reader
 from labkit.steward import Steward
 
 MAX_BYTES = 256 << 20  # of one capture in memory; what comes then is counted as dropped
 START_TIMEOUT = 30.0
 FOREVER = 10 * 365 * 86_400.0
+SHOWN, SHOWN_COLUMNS = 12, ("link", "source", "destination", "protocol", "length", "info")
 
 Row = dict[str, Any]
 
@@ -61,6 +63,30 @@ class Capture:
     def __len__(self) -> int:
         return len(self._seen)
 
+    def last(self, count: int, columns: Sequence[str] = SHOWN_COLUMNS) -> list[list[Any]]:
+        """Some columns of the last packets, for a look while it goes on."""
+        with self._changed:
+            rows = self._fresh(max(0, len(self._seen) - count))
+        return [[row.get(column, "") for column in columns] for row in rows]
+
+    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
+        rows = self.last(SHOWN)
+        state = ("running", markup.GOOD) if self._running else ("stopped", markup.QUIET)
+        html = [
+            markup.heading(
+                f"Capture of {', '.join(self.links)}",
+                markup.chip(*state),
+                f"{len(self)} packets",
+                f"{self.dropped} dropped" if self.dropped else "",
+            )
+        ]
+        if rows:
+            html.append(markup.table(SHOWN_COLUMNS, rows))
+        if len(self) > len(rows):
+            html.append(markup.note(f"The last {len(rows)}; all of them: .packets"))
+        text = markup.text_table(rows)
+        return markup.bundle(f"{self!r}\n{text}".rstrip(), *html)
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -70,10 +96,14 @@ class Capture:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
+        with contextlib.suppress(*([LabkitError] if error is not None else [])):
+            self.stop()  # what went wrong inside is the one to be told
 
     def start(self) -> Self:
-        """Begin; every packet that passes after this is seen."""
+        """Begin; every packet that passes after this is seen.
+
+        Raises `LinkError` where there is no such link.
+        """
         self._call = self._steward.start("capture-start", **self._request)
         self._running = True
         self._thread = threading.Thread(target=self._read, name="labkit-capture", daemon=True)
@@ -84,15 +114,20 @@ class Capture:
             raise self._failed
         if not begun:
             self._call.cancel()
+            why = f"the steward did not begin within {START_TIMEOUT:g} s"
+            raise LinkError(f"cannot capture {', '.join(self.links)}", why=why)
         return self
 
     def stop(self) -> None:
-        """End it, with every packet that passed before; again is fine."""
-        if not self._running or self._thread is None:
+        """End it, with every packet that passed before; again is fine.
+
+        Raises `ConnectionLost` when it broke off before; the packets up to there are kept.
+        """
+        if not self._running or self._thread is None or self._call is None:
             return
         try:
-            if self._failed is None:
-                self._steward.call("capture-stop", capture=self._number)
+            with contextlib.suppress(ConnectionLost, StewardProblem):  # its reader tells
+                self._call.send(end=True)
         finally:
             self._thread.join()
             self._running = False
@@ -117,6 +152,21 @@ class Capture:
     def save(self, path: str | Path) -> None:
         """Write the packets so far as a pcap file."""
         Path(path).expanduser().write_bytes(self.pcap)
+
+    def take(self, within: float | str, most: int | None = None) -> tuple[bytes, list[Row]]:
+        """What has come since the last `take`, as pcap bytes and as rows; it is then forgotten.
+
+        Waits for it at most so long, and takes at most so many packets. A capture whose packets
+        are taken may go on for days.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._pcap or self._has_ended(), _seconds(within))
+            count = len(self._seen) if most is None else min(most, len(self._seen))
+            rows = self._fresh(0)[:count]
+            left = sum(RECORD_SIZE + len(packet.data) for _, packet in self._seen[count:])
+            data = bytes(self._pcap[: len(self._pcap) - left])
+            del self._pcap[: len(data)], self._seen[:count], self._rows[:count]
+        return data, rows
 
     def wait_for(self, matches: Callable[[Row], bool], within: float | str) -> Row | None:
         """The first packet, also of those already seen, for which `matches(row)` holds.
@@ -171,7 +221,10 @@ class Capture:
     # inside
 
     def _grown(self, known: int) -> bool:
-        return len(self._seen) > known or self._thread is None or not self._thread.is_alive()
+        return len(self._seen) > known or self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self._thread is None or not self._thread.is_alive()
 
     def _fresh(self, position: int) -> list[Row]:
         for link, packet in self._seen[len(self._rows) :]:
@@ -183,8 +236,14 @@ class Capture:
         try:
             for part in self._call.parts(FOREVER):
                 self._take(part.facts, part.data)
-        except LabkitError as error:
-            self._failed = error  # raised where people look: in start() or stop()
+        except StewardProblem as error:  # raised where people look: in start() or stop()
+            self._failed = LinkError(f"cannot capture {', '.join(self.links)}", why=error.why)
+        except ConnectionLost as error:
+            self._failed = ConnectionLost(
+                f"the capture of {', '.join(self.links)} broke off",
+                why=f"{error}; {len(self)} packets were seen before",
+                fix="They are kept. Begin another one.",
+            )
         with self._changed:
             self._changed.notify_all()
 

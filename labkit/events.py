@@ -111,6 +111,13 @@ class Converged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class GaveUp(Event):
+    """Work on a slice has ended before its end, for the reason `why`."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class GuestWaiting(Event):
     """The guest of a machine is waited for: what has not happened yet after so many seconds."""
 
@@ -128,7 +135,7 @@ class MachineTold(Event):
 
 @dataclass(frozen=True, slots=True)
 class ImageBuildStage(Event):
-    """The build of the micro image `subject` has come to `stage`: index, download, unpack, pack."""
+    """The build of the system image `subject` has come to `stage`: wait, index, unpack, pack."""
 
     stage: str
 

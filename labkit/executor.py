@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self, TypeVar
+from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
-from labkit import remote, rules
+from labkit import markup, remote, rules
 from labkit.errors import (
     ClosedError,
     CommandError,
@@ -82,6 +82,20 @@ class Result:
             why=f"status {self.returncode}{f', {said[-1][:300]}' if said else ''}",
             result=self,
         )
+
+    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
+        command = show(self.argv)
+        facts = [self.host, f"{self.seconds:.2f} s"]
+        kind = markup.GOOD if self.ok else markup.BAD
+        said = markup.readable(self.text)
+        complained = markup.readable(self.error_text)
+        chip = markup.chip(f"status {self.returncode}", kind)
+        html = [markup.heading(f"$ {command}", chip, *facts)]
+        html += [markup.lines(said)] if said else []
+        html += [markup.lines(complained, kind=markup.BAD)] if complained else []
+        first = f"$ {command}  ({', '.join(filter(None, [f'status {self.returncode}', *facts]))})"
+        last = f"stderr:\n{complained}" if complained else ""
+        return markup.bundle("\n".join(filter(None, [first, said, last])), *html)
 
 
 class Connection(Protocol):

@@ -13,11 +13,11 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import nbformat
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
@@ -117,6 +117,14 @@ class Notebook:
         expect(self.page.locator("body")).to_have_attribute("data-jp-theme-light", light)
         expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)
 
+    def close(self) -> None:
+        """End the kernel and close the page."""
+        self.page.evaluate(
+            "async () => { for (const w of window.jupyterapp.shell.widgets('main'))"
+            " { await w.context?.sessionContext?.shutdown(); } }"
+        )
+        self.page.close()
+
     def hide_side_bar(self) -> None:
         self.command("application:toggle-left-area")
 
@@ -129,8 +137,14 @@ class Notebook:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """JupyterLab for all tests."""
+    with jupyterlab(tmp_path_factory.mktemp("jupyterlab")) as running:
+        yield running
+
+
+@contextmanager
+def jupyterlab(folder: Path) -> Iterator[Server]:
     """JupyterLab on a free port of loopback, without a token, with no settings of this user."""
-    folder = tmp_path_factory.mktemp("jupyterlab")
     root = folder / "root"
     root.mkdir()
     settings = folder / "config/lab/user-settings/@jupyterlab/apputils-extension"
@@ -168,6 +182,7 @@ def _jupyterlab(folder: Path, root: Path, port: int, output: BinaryIO) -> subpro
         "--ServerApp.port_retries=0",
         "--IdentityProvider.token=",
         "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
         "--LabApp.extension_manager=readonly",
         f"--ServerApp.root_dir={root}",
     )
@@ -199,10 +214,17 @@ def browser() -> Iterator[Browser]:
     """One Chromium for all tests."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"there is no {CHROMIUM}: sudo apt install chromium")
+    with chromium() as running:
+        yield running
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A Chromium without a window."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
-        yield chromium
-        chromium.close()
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        yield running
+        running.close()
 
 
 @pytest.fixture
@@ -210,25 +232,27 @@ def open_notebook(browser: Browser, server: Server) -> Iterator[Callable[[Path],
     """Opens a copy of a notebook file in a page of its own and waits for its kernel."""
     opened: list[Notebook] = []
 
-    def open_copy(path: Path) -> Notebook:
-        shutil.copy(path, server.root)
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        page.set_default_timeout(15_000)
-        notebook = Notebook(page, server.root / path.name)
+    def open_copy(path: Path, front_end: str = "lab/tree") -> Notebook:
+        notebook = open_in(browser, server, path, front_end)
         opened.append(notebook)
-        page.on("pageerror", lambda error: notebook.complaints.append(str(error)))
-        page.on("console", lambda message: _note(message, notebook.complaints))
-        page.goto(f"{server.url}/lab/tree/{path.name}?reset")
-        page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
         return notebook
 
     yield open_copy
     for notebook in opened:
-        notebook.page.evaluate(
-            "async () => { for (const w of window.jupyterapp.shell.widgets('main'))"
-            " { await w.context?.sessionContext?.shutdown(); } }"
-        )
-        notebook.page.close()
+        notebook.close()
+
+
+def open_in(browser: Browser, server: Server, path: Path, front_end: str = "lab/tree") -> Notebook:
+    """A copy of a notebook file, opened in a page of its own; its kernel is ready."""
+    shutil.copy(path, server.root)
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(15_000)
+    notebook = Notebook(page, server.root / path.name)
+    page.on("pageerror", lambda error: notebook.complaints.append(str(error)))
+    page.on("console", lambda message: _note(message, notebook.complaints))
+    page.goto(f"{server.url}/{front_end}/{path.name}?reset")
+    page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
+    return notebook
 
 
 @pytest.fixture
@@ -250,9 +274,14 @@ def open_cells(
 
 def write_notebook(path: Path, *cells: str) -> None:
     """A notebook file with code cells."""
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(made, path)
+    common: dict[str, Any] = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    made = {
+        "cells": [common | {"id": f"cell{n}", "source": code} for n, code in enumerate(cells)],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(made))
 
 
 def _note(message: ConsoleMessage, complaints: list[str]) -> None:

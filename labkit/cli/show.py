@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+import rich_click as click
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
 from labkit.errors import LabkitError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
@@ -34,6 +40,24 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     out.print(grid)
     if not lines:
         out.print("[dim](none)[/dim]")
+
+
+def frame(title: str, data: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Some columns of a DataFrame; missing values empty."""
+    shown = data[list(columns)].astype(object)
+    table(title, columns, shown.where(shown.notna(), None).itertuples(index=False))
+
+
+def records(data: pd.DataFrame) -> list[dict[str, Any]]:
+    """A DataFrame as plain rows for JSON: times in ISO 8601, missing values null."""
+    text = data.to_json(orient="records", date_format="iso", date_unit="us")
+    rows: list[dict[str, Any]] = json.loads(text)
+    return rows
+
+
+def plain(value: object) -> None:
+    """A value as JSON on standard output."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def error(problem: LabkitError, *, to: Console = err) -> None:

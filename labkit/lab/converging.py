@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labkit.allocate import Allocation, Taken, allocate
+from labkit.allocate import Allocation, Taken, allocate, empty
 from labkit.engines import Engine, SliceId
 from labkit.errors import NotSettled, SliceChanged, TransferError, WorkerUnreachable
 from labkit.events import Converged, Listener, PlanMade
 from labkit.lab.applying import Application
 from labkit.lab.expectation import expected_seconds
-from labkit.observed import Observed, links_still_there, vms_still_there
+from labkit.observed import NOTHING_THERE, Observed, links_still_there, vms_still_there
 from labkit.plan import Plan, plan
 from labkit.promise import Promise, promise
 from labkit.room import Host
@@ -65,6 +66,18 @@ def look_ahead(engine: Engine, store: Store, name: str) -> Outlook:
     seen = engine.observe(slice_id(record), record.allocation)
     allocation = _allocated(record, taken, engine.hosts(), seen)
     return _outlook(record, record.wish, allocation, seen)
+
+
+def preview(engine: Engine, store: Store, wish: Slice) -> Plan:
+    """What deploying a wish would do, whether its slice is there or not; nothing is saved."""
+    if wish.name in store.names():
+        record, taken = store.look(wish.name)
+        seen = engine.observe(slice_id(record), record.allocation)
+    else:
+        allocation = empty(wish.name, str(uuid.uuid4()))
+        record, taken, seen = Record(0, "", 0, wish, allocation), store.taken(), NOTHING_THERE
+    record = replace(record, wish=wish)
+    return _outlook(record, _allocated(record, taken, engine.hosts(), seen), seen).plan
 
 
 def converge(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata, util
+from typing import Any
 
 from labkit.errors import ProgramMissing
 
@@ -18,12 +21,34 @@ def show(name: str, *arguments: object) -> object:
             why="the notebook part of labkit is not installed",
             fix="Install it: pip install 'labkit[notebook]'",
         )
-    return found(*arguments)  # type: ignore[operator]
+    return found(*arguments)
 
 
-def find(name: str) -> object | None:
+def find(name: str) -> Any:
     """The function that makes a view, or None."""
     for entry in metadata.entry_points(group=GROUP, name=name):
         if util.find_spec("ipywidgets") is not None:
-            return entry.load()  # type: ignore[no-any-return]
+            return entry.load()
     return None
+
+
+def is_in_notebook() -> bool:
+    """Whether a notebook's kernel runs this: it has loaded ipykernel, which nobody else does."""
+    return "ipykernel" in sys.modules
+
+
+def display(name: str, thing: object) -> None:
+    """Display a view of something in the running cell.
+
+    Raises NotImplementedError where none can be shown: IPython then takes the thing's own bundle.
+    """
+    shows = find(name) if is_in_notebook() else None
+    if shows is None or not shows(thing):
+        raise NotImplementedError
+
+
+def progress(thing: object) -> AbstractContextManager[object]:
+    """Shows the work on something in the running cell, in a notebook; nothing elsewhere."""
+    shows = find("progress") if is_in_notebook() else None
+    found: AbstractContextManager[object] = shows(thing) if shows else nullcontext()
+    return found

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 
-from labkit.engines import Engine
+from labkit.engines import Belonging, Engine
 from labkit.errors import UnknownSlice
+from labkit.events import Listener, ignore
 from labkit.frames import frame
-from labkit.lab import tables
+from labkit.lab import doctor, reprs, tables
+from labkit.lab.converging import preview
 from labkit.lab.profiles import engine_of, store_of
 from labkit.lab.slice_handle import LabSlice
+from labkit.markup import Bundle
+from labkit.plan import Plan
 from labkit.store import Store
+from labkit.wish import Slice
 
 PROFILE = "LABKIT_PROFILE"
 DEFAULT_PROFILE = "local"
@@ -41,6 +46,9 @@ class Lab:
     def __repr__(self) -> str:
         names = ", ".join(self._store.names()) or "none"
         return f"<Lab {self.profile}; slices: {names}>"
+
+    def _repr_mimebundle_(self, **_options: Any) -> Bundle:
+        return reprs.lab_bundle(self)
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +89,10 @@ class Lab:
         found = self._slices[name] = LabSlice(self._engine, self._store, name)
         return found
 
+    def preview(self, wish: Slice) -> Plan:
+        """What deploying a wish would do; nothing is done, and its slice need not be there."""
+        return preview(self._engine, self._store, wish)
+
     @property
     def slices(self) -> pd.DataFrame:
         """One row per slice: ``name``, ``vms`` and ``links`` wished, ``held`` (VMs that something
@@ -99,6 +111,23 @@ class Lab:
             ),
             tables.SLICES_COLUMNS,
         )
+
+    def doctor(self, *, listener: Listener = ignore) -> pd.DataFrame:
+        """What is wrong here: one row per thing that was looked at, on hosts and in the store.
+
+        ``state`` is ``ok``, ``note`` (it works, and this is good to know) or ``bad``; ``detail``
+        is what was seen, ``fix`` what to do. Whether KVM works is found by really starting a
+        machine. Nothing is changed.
+        """
+        return doctor.checks_table(doctor.examine(self._engine, self._store, listener))
+
+    def orphans(self) -> tuple[Belonging, ...]:
+        """What lies on the hosts and belongs to no slice of this lab's store."""
+        return doctor.find_orphans(self._engine, self._store)
+
+    def remove_orphan(self, orphan: Belonging) -> None:
+        """End and remove one of `orphans`, unless a slice has it by now."""
+        doctor.remove_orphan(self._engine, self._store, orphan)
 
     def close(self) -> None:
         """Let go of all connections; what runs goes on."""

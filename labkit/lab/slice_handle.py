@@ -17,9 +17,9 @@ from labkit.calls import Facts
 from labkit.captures import Capture
 from labkit.engines import Engine, SliceId
 from labkit.errors import LabkitError, MachineUnknown, UnknownSlice
-from labkit.events import Event, Listener, Listeners, MachineTold
+from labkit.events import Event, GaveUp, Listener, Listeners, MachineTold
 from labkit.executor import Result, fan_out
-from labkit.lab import tables
+from labkit.lab import faces, reprs, tables
 from labkit.lab.applying import Application
 from labkit.lab.converging import (
     Aim,
@@ -32,14 +32,16 @@ from labkit.lab.converging import (
 )
 from labkit.lab.link_handle import LabLink
 from labkit.lab.vm_handle import LabVM
+from labkit.markup import Bundle
 from labkit.observed import Observed
-from labkit.picture import topology_text
 from labkit.plan import Plan
 from labkit.plan.again import take_away
 from labkit.plan.steps import SetLink
 from labkit.plan_frame import plan_frame
 from labkit.store import Lease, Record, Store
-from labkit.wish import Slice
+from labkit.wish import LinkWish, Slice
+from labkit.wish.links import link_wish
+from labkit.wish.vms import vm_wish
 
 MOST_EVENTS = 10_000
 
@@ -61,6 +63,7 @@ class LabSlice:
         self._seen: Observed | None = None
         self._told: deque[tuple[float, Event]] = deque(maxlen=MOST_EVENTS)
         self.listeners = Listeners(self._remember)
+        self.views: dict[str, object] = {}  # what faces keep of it, by their name
         self._stopping = threading.Event()
         self._lock = threading.RLock()
         self._hears: dict[str, Callable[[], None]] = {}
@@ -70,7 +73,17 @@ class LabSlice:
             self._seen = Observed()
 
     def __repr__(self) -> str:
-        return topology_text(self.wish)
+        return reprs.slice_text(self.wish, self.states, self.link_states)
+
+    def _repr_mimebundle_(self, **_options: Any) -> Bundle:
+        return reprs.slice_bundle(self)
+
+    def _ipython_display_(self) -> None:
+        """As a live panel, where notebooks can show one; else IPython takes the bundle."""
+        faces.display("panel", self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [vm.name for vm in self.wish.vms]
 
     def __getitem__(self, name: str) -> LabVM:
         return self.get_vm(name)
@@ -105,8 +118,12 @@ class LabSlice:
             self._record = self._store.save_wish(wish, seen_version=self._record.version)
 
     def add_vm(self, name: str, **settings: Any) -> LabVM:
-        """Want one more VM; `settings` are those of `labkit.wish.VMWish`."""
-        self.set_wish(self.wish.with_vm(name, **settings))
+        """Want one more VM; `settings` are those of `labkit.wish.VMWish`.
+
+        One that is wished already, just so, is left as it is: a notebook can be run again.
+        """
+        if name not in self or self.wish[name] != vm_wish(name, **settings):
+            self.set_wish(self.wish.with_vm(name, **settings))
         return LabVM(self, name)
 
     def change_vm(self, name: str, **settings: Any) -> LabVM:
@@ -121,8 +138,12 @@ class LabSlice:
     def link(self, *ends: str, name: str | None = None, **settings: Any) -> LabLink:
         """Want a link between interfaces, two or more: ``link("r1:eth1", "r2:eth1", loss="1%")``.
 
-        An end may be only a VM's name: its first free interface is taken.
+        An end may be only a VM's name: its first free interface is taken. A link that joins these
+        ends already is left as it is, unless it should be another.
         """
+        there = self.wish.joining(*ends)
+        if there is not None and name in (None, there.name) and _is_so(there, settings):
+            return LabLink(self, there.name)
         before = {link.name for link in self.wish.links}
         self.set_wish(self.wish.with_link(*ends, name=name, **settings))
         made = next(link.name for link in self.wish.links if link.name not in before)
@@ -169,7 +190,8 @@ class LabSlice:
 
         Ctrl-C is safe: what is done stays, and `deploy` goes on from there.
         """
-        self._seen = self._work(self._converge).seen
+        with faces.progress(self):
+            self._seen = self._work(self._converge).seen
         self._listen()
         return self.vms
 
@@ -209,6 +231,9 @@ class LabSlice:
                 self._stopping.clear()
                 try:
                     return do(lease)
+                except BaseException as error:
+                    self.listeners(GaveUp("", self._name, str(error) or type(error).__name__))
+                    raise
                 finally:
                     with suppress(UnknownSlice):  # it was deleted
                         self.reread()
@@ -384,3 +409,8 @@ class LabSlice:
         kind = str(facts["kind"])
         detail = str(facts.get("reason") or facts.get("stage") or "")
         self.listeners(MachineTold(host, subject, kind.removeprefix("machine-"), detail))
+
+
+def _is_so(link: LinkWish, settings: Mapping[str, Any]) -> bool:
+    """Whether a link has these settings; those not given may be any."""
+    return not settings or link_wish(link.name, link.ends, **settings) == link

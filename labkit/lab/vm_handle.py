@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit import rules
 from labkit.allocate import VMAllocation
@@ -12,8 +12,9 @@ from labkit.calls import Part
 from labkit.errors import MachineUnknown
 from labkit.executor import Result
 from labkit.guest import DEFAULT_TIMEOUT, READY_TIMEOUT, Guest, OnOutput, OnWait
-from labkit.lab import faces
+from labkit.lab import faces, reprs
 from labkit.machines import CONSOLE_LIMIT, SHUTDOWN_TIMEOUT, Machine
+from labkit.markup import Bundle
 from labkit.wish import VMWish
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class LabVM:
         return (
             f"<VM {self.name}: {self.state}, {wish.flavor}{f', {addresses}' if addresses else ''}>"
         )
+
+    def _repr_mimebundle_(self, **_options: Any) -> Bundle:
+        return reprs.vm_bundle(self)
 
     @property
     def wish(self) -> VMWish:

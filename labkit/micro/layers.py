@@ -64,6 +64,7 @@ GUEST = {
     "files.lua": "/usr/lib/labkit/files.lua",
     "init": "/init",
     "inittab": "/etc/inittab",
+    "screen": "/usr/lib/labkit/screen",
     "labkit-setup": "/usr/bin/labkit-setup",
     "memory.lua": "/usr/lib/labkit/memory.lua",
     "profile": "/etc/profile",
@@ -71,7 +72,7 @@ GUEST = {
     "setup.lua": "/usr/lib/labkit/setup.lua",
     "system.lua": "/usr/lib/labkit/system.lua",
 }
-_STARTED = frozenset({"agent", "dhcp", "init", "labkit-setup"})
+_STARTED = frozenset({"agent", "dhcp", "init", "labkit-setup", "screen"})
 
 
 @dataclass(frozen=True, slots=True)

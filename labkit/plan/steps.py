@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+from labkit import markup
 from labkit.promise import GuestSpec, LinkSpec, MachineSpec, Port
 
 Action = Literal["+", "~", "-"]
@@ -239,6 +240,26 @@ class Plan:
 
     def __bool__(self) -> bool:
         return bool(self.steps)
+
+    @property
+    def summary(self) -> str:
+        """How much is made, changed and removed, in words."""
+        words = {"+": "to make", "~": "to change", "-": "to remove"}
+        counts = {sign: sum(step.action == sign for step in self.steps) for sign in words}
+        told = [f"{count} {words[sign]}" for sign, count in counts.items() if count]
+        told += [f"{host} cannot be reached" for host in self.unreachable]
+        return ", ".join(told) or "nothing to do"
+
+    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
+        rows = [
+            (step.action, step.kind, step.name, step.reason, ", ".join(step.touches), step.host)
+            for step in self.steps
+        ]
+        text = markup.text_table([row[:4] for row in rows])
+        html = [markup.heading("Plan", "", self.summary)]
+        if rows:
+            html.append(markup.table(("", "step", "of", "because", "touches", "host"), rows))
+        return markup.bundle(f"Plan: {self.summary}\n{text}".rstrip(), *html)
 
     @cached_property
     def after(self) -> tuple[tuple[int, ...], ...]:

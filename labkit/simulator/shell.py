@@ -55,6 +55,12 @@ def sh(process: Process) -> Steps[int]:
     return (yield from Shell(process, parameters).run(script))
 
 
+def script(process: Process) -> Steps[int]:
+    """A file that is started as a program: its first line says that it is shell, or nothing."""
+    text = process.files.read(process.path(process.argv[0])).decode("utf-8", "surrogateescape")
+    return (yield from Shell(process, process.argv).run(text))
+
+
 class FileSink:
     """Appends to a file."""
 

@@ -1,4 +1,4 @@
-"""The serial console of a real machine in a real JupyterLab: typed on, echoed, kept, found again."""
+"""Console and shell of a real machine in a real JupyterLab: echoed, kept, found again."""
 
 from __future__ import annotations
 

@@ -243,10 +243,10 @@ def test_in_a_full_memory_commands_and_small_files_still_work(machine: Machine) 
     try:
         assert lane.run("tar -cf - /usr/lib/labkit | sha256sum").status == "0"
         assert lane.run("tcpdump --version; ip -V; ps").status == "0"
-        assert lane.put("/tmp/small", b"small").fields["errno"] == "28"
+        assert lane.put("/tmp/tiny", b"tiny").fields["errno"] == "28"
     finally:
         lane.run("rm /tmp/full")
-    assert lane.put("/tmp/small", b"small").last == "done"
+    assert lane.put("/tmp/tiny", b"tiny").last == "done"
 
 
 def test_a_program_that_eats_all_memory_is_ended_and_nobody_else(machine: Machine) -> None:

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 
 import { STATIC, tellSizes } from "./sizes.mjs";
 
-const ENTRIES = ["terminal", "screen"];
+const ENTRIES = ["terminal", "screen", "panel"];
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const target = path.resolve(process.argv[2] || STATIC);

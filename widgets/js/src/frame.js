@@ -9,7 +9,7 @@ export function ownKeys(element) {
   element?.setAttribute(NO_SHORTCUTS, "true");
 }
 
-function made(tag, className, parent, text = "") {
+export function made(tag, className, parent, text = "") {
   const element = document.createElement(tag);
   element.className = className;
   if (text) element.textContent = text;
@@ -62,6 +62,7 @@ export class Frame {
     this.state = state;
     this.root.dataset.state = state;
     this.status.textContent = words;
+    this.status.title = words;
   }
 
   tell(note) {

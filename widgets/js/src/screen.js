@@ -37,7 +37,7 @@ class View {
     this.leave();
     this.again.hidden = true;
     this.frame.show("connecting");
-    const channel = new Channel(this.model);
+    const channel = new Channel(this.model, { ackMessages: 2 });
     const rfb = new RFB(this.frame.body, channel, { shared: true });
     this.channel = channel;
     this.rfb = rfb;

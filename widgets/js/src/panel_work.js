@@ -1,0 +1,97 @@
+// What a panel's slice is being worked on: stage, steps, time, who is late, and what went wrong.
+import { made, ownKeys } from "./frame.js";
+
+const DONE_SHOWN = 8_000; // ms that good news stays
+
+export class Work {
+  constructor(parent, panel) {
+    this.panel = panel;
+    this.root = made("div", "labkit-strip labkit-work", parent);
+    const line = made("div", "labkit-work-line", this.root);
+    this.words = made("span", "labkit-work-words", line);
+    this.words.setAttribute("role", "status");
+    this.time = made("span", "labkit-work-time", line);
+    const track = made("div", "labkit-track", this.root);
+    track.setAttribute("role", "progressbar");
+    track.setAttribute("aria-label", "steps done");
+    this.track = track;
+    this.bar = made("div", "", track);
+    this.more = made("div", "", this.root);
+    this.trouble = made("div", "labkit-strip labkit-trouble", parent);
+    this.trouble.setAttribute("role", "alert");
+    this.trouble.hidden = true;
+    this.root.hidden = true;
+    this.timer = null;
+  }
+
+  paint() {
+    const work = this.panel.model.get("work");
+    this.told = { ...work, at: performance.now() };
+    const working = work.state === "working";
+    this.root.hidden = work.state === "idle";
+    this.root.dataset.state = work.state;
+    this.words.textContent = this._words(work);
+    this.words.title = this.words.textContent;
+    const part = work.state === "done" ? 1 : work.steps ? Math.min(1, work.done / work.steps) : 0.02;
+    this.bar.style.transform = `scaleX(${part})`;
+    this.track.setAttribute("aria-valuenow", String(Math.round(part * 100)));
+    this._more(work);
+    this._tick();
+    clearInterval(this.timer);
+    clearTimeout(this.gone);
+    if (working) this.timer = setInterval(() => this._tick(), 1000);
+    if (work.state === "done") this.gone = setTimeout(() => { this.root.hidden = true; }, DONE_SHOWN);
+  }
+
+  paintProblem() {
+    const { what, why, do: todo, doing } = this.panel.model.get("problem");
+    this.trouble.hidden = !what;
+    this.trouble.replaceChildren();
+    if (!what) return;
+    const texts = made("div", "labkit-grow", this.trouble);
+    made("p", "labkit-wrong", texts, `While ${doing}: ${what}.`);
+    if (why) made("p", "", texts, why);
+    if (todo) made("p", "labkit-hint", texts, todo);
+    const close = made("button", "labkit-button", this.trouble, "✕");
+    close.type = "button";
+    close.setAttribute("aria-label", "Close this message");
+    ownKeys(close);
+    close.addEventListener("click", () => this.panel.act("dismiss"));
+  }
+
+  leave() {
+    clearInterval(this.timer);
+    clearTimeout(this.gone);
+  }
+
+  _words(work) {
+    if (work.state === "done") return work.steps ? `As wished: ${work.steps} steps done` : "As wished: nothing to do";
+    if (work.state === "failed") return work.job ? "Ending what has begun" : "Ended early";
+    const words = work.words || work.job || "working";
+    return words[0].toUpperCase() + words.slice(1);
+  }
+
+  _more(work) {
+    this.more.replaceChildren();
+    for (const text of work.failures) made("div", "labkit-wrong", this.more, text);
+    for (const { vm, what, seconds, tail } of work.late) {
+      made("div", "labkit-late", this.more, `${vm} is late: ${what}, ${seconds} s. On its console:`);
+      made("pre", "", this.more, tail || "(nothing yet)");
+    }
+  }
+
+  // The page counts the seconds itself: no message is needed for that.
+  _tick() {
+    const { state, steps, done, seconds, left, at } = this.told;
+    const passed = state === "working" ? (performance.now() - at) / 1000 : 0;
+    const parts = steps ? [`${done} of ${steps} steps`] : [];
+    parts.push(`${Math.round(seconds + passed)} s`);
+    if (state === "working" && left !== null) {
+      const now = left - passed;
+      if (now >= 1) parts.push(`about ${Math.round(now)} s left`);
+      else if (now > -2 - 0.2 * (seconds + left)) parts.push("nearly done");
+      else parts.push(`longer than usual (${Math.round(seconds + left)} s)`);
+    }
+    this.time.textContent = parts.join(" · ");
+  }
+}
