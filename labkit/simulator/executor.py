@@ -30,6 +30,7 @@ from labkit.simulator.faults import (
 )
 from labkit.simulator.machine import Buffer, Machine, Program, Running, Stop, TooMuchOutput
 from labkit.simulator.manager import SimulatedManager
+from labkit.simulator.qemu.handle import SimulatedMachine, find_machine
 from labkit.simulator.stream import SimulatedStream
 from labkit.simulator.transcript import Entry, Record, Transcript
 from labkit.simulator.worker import Worker
@@ -131,6 +132,21 @@ class SimulatedExecutor(BaseExecutor):
     def heal(self, host: str = EVERYWHERE) -> None:
         """Forget the faults scripted for a worker, or all of them. Files stay as they are."""
         self.faults.heal(host)
+
+    # ---- machines
+
+    def machine(self, host: str, name: str) -> SimulatedMachine:
+        """A machine that runs on a worker, by its name: to let something happen to it."""
+        return find_machine(self.worker(host), name)
+
+    def kill_steward(self, host: str, key: str = "") -> None:
+        """End the steward of a slice on a worker, or all, without warning: machines live on."""
+        worker = self.worker(host)
+        with self.world.entered():
+            for steward in list(worker.stewards.values()):
+                if key in ("", steward.facts["slice"]):
+                    steward.kill()
+            self.world.hear()
 
     # ---- Executor
 
