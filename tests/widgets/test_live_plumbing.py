@@ -48,7 +48,7 @@ def test_an_old_kernel_is_told_of(version: str, said: str) -> None:
 
 
 def test_a_page_without_subshells_is_told_of() -> None:
-    widget = SimpleNamespace(comm=Comm(show_warning=False))
+    widget = SimpleNamespace(comm=Comm(show_warning=False))  # type: ignore[no-untyped-call]
     assert "subshells" in routing.front_end_note(widget)  # pytest's thread is the main one
     notes: list[str] = []
     thread = threading.Thread(target=lambda: notes.append(routing.front_end_note(widget)))
