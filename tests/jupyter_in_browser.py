@@ -274,7 +274,12 @@ def open_cells(
 
 def write_notebook(path: Path, *cells: str) -> None:
     """A notebook file with code cells."""
-    common: dict[str, Any] = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    common: dict[str, Any] = {
+        "cell_type": "code",
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+    }
     made = {
         "cells": [common | {"id": f"cell{n}", "source": code} for n, code in enumerate(cells)],
         "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
