@@ -105,7 +105,7 @@ def _show(job: Job, interface: Interface) -> None:
     if options.oneline:
         start = f"{interface.index}: {interface.name}    "
         for one in entries:
-            job.text += start + _lines(one, interface)[0].strip() + LIFETIME_ONE + "\n"
+            job.text += start + _lines(one, interface)[0].lstrip() + LIFETIME_ONE + "\n"
     else:
         lines = [head(interface, mode=False)]
         if not options.family:
