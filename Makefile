@@ -15,7 +15,7 @@ LAB_ARGS ?=
 SCRIPTS := $(wildcard widgets/js/*.json widgets/js/*.mjs widgets/js/src/*) widgets/hatch_build.py
 QUICK := not ssh and not browser and not slow and not vm
 
-.PHONY: help demo lab test test-all check units notebooks notebooks-real notebooks-save test-js test-ssh test-vm test-browser test-slow docs benchmarks format clean
+.PHONY: help demo lab test test-all check units notebooks notebooks-real notebooks-save test-js test-ssh test-vm test-browser test-slow wheel-image docs benchmarks format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -61,7 +61,7 @@ test-ssh: $(VENV)/.dev ## Tests with a real OpenSSH server on loopback
 
 test-vm: $(VENV)/.dev ## Tests that boot real machines (minutes; the image is built from Debian packages)
 	@.ci/setup apt "real machines" qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86
-	$(PYTEST) -q -m "vm and not slow and not browser" --timeout 180
+	$(PYTEST) -q -m "vm and not slow and not browser" --timeout 600
 
 test-browser: $(VENV)/.dev ## Tests with a real JupyterLab in a real browser
 	@.ci/setup apt "tests in a browser" chromium=chromium
@@ -70,6 +70,9 @@ test-browser: $(VENV)/.dev ## Tests with a real JupyterLab in a real browser
 test-slow: $(VENV)/.dev ## Tests that take long, such as a fresh installation
 	@.ci/setup apt "tests of the Binder image" qemu-img=qemu-utils
 	$(PYTEST) -q -m "slow and not ssh and not browser"
+
+wheel-image: $(VENV)/.dev ## Pack the built micro image as a wheel, with licences, into dist
+	$(BIN)/python tools/wheel_image.py dist
 
 docs: $(VENV)/.dev ## Write the API reference to build/docs
 	$(BIN)/pdoc -o build/docs labkit labkit_widgets

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import create_engine, text
@@ -131,6 +133,14 @@ class MemoryLab(Lab):
     def change(self, name: str, change: Callable[[Observed], Observed]) -> None:
         """Let the world be another behind the slice's back."""
         self.memory.change(self.store.get(name).key, change)
+
+
+@contextmanager
+def memory_folder() -> Iterator[Path]:
+    """A folder that no disk has to write down: a store saves each step for good."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 def rows_left(database: Path) -> dict[str, int]:

@@ -12,14 +12,15 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from labkit.remote.steward.loop import Timer
 from labkit.simulator.clock import SECOND, START, Clock
 
 SETTLE_SECONDS = 0.5  # simulated: how long things go on after the last request was answered
-SLICE_SECONDS = 0.02  # real: then those who wait get what has come so far
+SLICE_SECONDS = 0.05  # real: then those who wait get what has come so far
 PATIENCE_SECONDS = 2.0  # real: after so long without a word from anybody, it goes on gently
 GENTLY_SECONDS = 0.05
 
@@ -38,7 +39,8 @@ class Pollable(Protocol):
 class Audience(Protocol):
     """Somebody outside who is given what has come for them."""
 
-    def publish(self) -> None: ...
+    def publish(self) -> bool:
+        """Whether something has come."""
 
 
 class World:
@@ -48,6 +50,7 @@ class World:
         self.clock = clock
         self.condition = threading.Condition()
         self.now = clock.seconds
+        self.callers = 0  # those outside who are waiting for `condition` to say something
         self.audience: list[Audience] = []
         self.busy: list[Callable[[], bool]] = []  # whether there is work that needs time
         self._timers: list[tuple[float, int, Timer]] = []
@@ -80,6 +83,14 @@ class World:
             pollable.is_queued = True
             self._ready.append(pollable)
 
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Hold `condition`, as soon as whoever drives lets go of it."""
+        self.callers += 1
+        with self.condition:
+            self.callers -= 1
+            yield
+
     def hear(self) -> None:
         """Somebody outside has said something; to be called with it."""
         self._heard = time.monotonic()
@@ -97,10 +108,11 @@ class World:
             has_moved = self._slice()
         finally:
             self._is_driven = False
-            self._publish()
-        if has_moved:
-            gently = not self.clock.pace and time.monotonic() - self._heard > PATIENCE_SECONDS
-            self.condition.wait(GENTLY_SECONDS if gently else 0.0002)
+            others_go_on = self._publish() or bool(self.callers)
+        if not self.clock.pace and time.monotonic() - self._heard > PATIENCE_SECONDS:
+            self.condition.wait(GENTLY_SECONDS)
+        elif others_go_on and has_moved:
+            self.condition.wait(0.0001)  # whoever waits for `condition` has it now
         return has_moved
 
     # ---- inside
@@ -166,7 +178,7 @@ class World:
             self._run_next()
         self.now = max(self.now, self.clock.seconds)
 
-    def _publish(self) -> None:
-        for one in list(self.audience):
-            one.publish()
+    def _publish(self) -> bool:
+        has_come = [one.publish() for one in list(self.audience)]
         self.condition.notify_all()
+        return any(has_come)

@@ -50,6 +50,12 @@ class CutEngine:
         self._after = after
         self._cut = cut
         self._lock = threading.Lock()
+        self._busy = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a step is being done just now."""
+        return self._busy > 0
 
     @property
     def was_cut(self) -> bool:
@@ -60,11 +66,16 @@ class CutEngine:
         with self._lock:
             is_here = len(self.steps) == self._at
             self.steps.append(step)
-        if is_here and not self._after:
-            self._cut()
-        self._engine.do(slice_id, step, tell, is_stopping)
-        if is_here and self._after:
-            self._cut()
+            self._busy += 1
+        try:
+            if is_here and not self._after:
+                self._cut()
+            self._engine.do(slice_id, step, tell, is_stopping)
+            if is_here and self._after:
+                self._cut()
+        finally:
+            with self._lock:
+                self._busy -= 1
 
     # as the other engine has it
 

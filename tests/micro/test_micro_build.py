@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,10 +14,11 @@ import platformdirs
 import pytest
 
 from labkit.micro import MicroImage, build_micro
-from labkit.micro.image import shipped_lock
+from labkit.micro.image import BUILDER, shipped_lock
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 NOBODY = 65534
+GOLDEN = Path(__file__).parents[1] / "golden" / "micro.json"
 BUILD = (
     "import os, sys; from pathlib import Path; from labkit.micro import build_micro, find_micro;"
     "find_micro(Path(sys.argv[1]));"  # all of Python is loaded: the other user may not reach it
@@ -108,3 +110,16 @@ def test_two_processes_build_once(image: MicroImage, tmp_path: Path) -> None:
 def test_the_shipped_lock_is_complete(image: MicroImage) -> None:
     """Nothing is looked up to build it: the lock names every package and its checksum."""
     assert image.packages == tuple(shipped_lock().packages.values())
+
+
+def test_the_image_is_the_same_on_every_machine(
+    image: MicroImage, pytestconfig: pytest.Config
+) -> None:
+    """And whoever changes what the builder makes of the same packages counts BUILDER up."""
+    sums = {"kernel": image.kernel_sha256, "initrd": image.initrd_sha256}
+    known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if pytestconfig.getoption("--update-golden"):
+        assert known.get("key") != image.key or known["sums"] == sums, f"BUILDER is still {BUILDER}"
+        known = {"key": image.key, "sums": sums}
+        GOLDEN.write_text(json.dumps(known, indent=1) + "\n")
+    assert known == {"key": image.key, "sums": sums}

@@ -120,7 +120,9 @@ class Command(Request):
             self._guest.call_later(seconds, lambda: self._stop("timeout", SIGTERM))
 
     def say(self, verb: str, data: bytes) -> None:
-        """Output, as far as the host takes it now."""
+        """Output, as far as the host takes it now; what comes after the end is dropped."""
+        if self.token not in self._agent.open:
+            return
         for at in range(0, len(data), PAYLOAD):
             self._queue.append((verb, data[at : at + PAYLOAD]))
         self._flush()

@@ -14,6 +14,7 @@ FIRST_FLIGHT = 10 * MSS
 FIRST_WAIT, LONGEST_WAIT, LEAST_WAIT = 1.0, 60.0, 0.2
 ATTEMPTS = 6
 ATTEMPTS_TO_CONNECT = 6
+QUICK, CONFIRM_SECONDS = 16, 0.04  # behind so many segments every second is acknowledged
 LINGER_SECONDS = 1.0  # less than Linux's minute: what is closed is soon forgotten
 MASK = 0xFFFFFFFF
 
@@ -59,6 +60,7 @@ class Connection:
         self._attempts = 0
         self._turn = 0  # timers of an earlier turn mean nothing
         self._timed: tuple[int, float] | None = None
+        self._came = self._unconfirmed = 0  # segments with data; those not acknowledged yet
 
     @property
     def is_open(self) -> bool:
@@ -195,7 +197,21 @@ class Connection:
             rest = replace(segment, sequence=self._next, data=segment.data[old:])
             if rest.length:
                 self._in_order(rest)
+        self._unconfirmed += 1
+        self._came += 1
+        is_bulk = self._came > QUICK and not segment.flags & FIN and not self._early
+        if not is_bulk or self._unconfirmed > 1:
+            self._confirm()
+        else:
+            self._times.call_later(CONFIRM_SECONDS, self._confirm_late)
+
+    def _confirm(self) -> None:
+        self._unconfirmed = 0
         self._send(ACK, self._where())
+
+    def _confirm_late(self) -> None:
+        if self._unconfirmed and self.state != "CLOSED":
+            self._confirm()
 
     def _in_order(self, segment: Segment) -> None:
         self._next = self._next + segment.length & MASK

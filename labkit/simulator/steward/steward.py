@@ -119,7 +119,7 @@ def start_program(process: Process) -> Steps[int]:
     assert isinstance(worker, Worker)
     key, build, version = process.argv[4:7]
     folder = posixpath.join(worker.run_folder, key)
-    with worker.world.condition:
+    with worker.world.entered():
         answer = _found(worker, folder)
         if answer is None and not program:
             answer = {"ok": True, "state": "absent", "folder": folder}

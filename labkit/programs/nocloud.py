@@ -1,0 +1,131 @@
+"""The seed of a system without labkit's agent: its settings as cloud-init's NoCloud source has them.
+
+Three texts on a small read-only disk labelled ``cidata``: user-data, meta-data, network-config.
+Systems with cloud-init (Ubuntu, Debian and other cloud images) read all three; cirros reads
+meta-data, and runs user-data where it is a script.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import posixpath
+from typing import Any, Literal
+
+import yaml
+
+from labkit import rules
+from labkit.model import INTERNET_GATEWAY, INTERNET_NETWORK
+from labkit.programs import iso9660, seed_script
+from labkit.programs.qemu import NAME_SERVER
+from labkit.promise import GuestSpec
+from labkit.wish import FileWish
+from labkit.wish.addresses import network_of
+
+LABEL = "cidata"
+# For the image's own user, on the console only: its ssh takes no passwords.
+CONSOLE_PASSWORD = "labkit"
+EACH_BOOT = "/var/lib/cloud/scripts/per-boot/labkit"
+SYSCTL_FILE = "/etc/sysctl.d/90-labkit.conf"
+FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+_INTERNET_PREFIX = ipaddress.ip_network(INTERNET_NETWORK).prefixlen
+_EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
+
+Dialect = Literal["cloud-config", "script"]
+
+
+def seed_iso(guest: GuestSpec, instance_id: str, *, dialect: Dialect = "cloud-config") -> bytes:
+    """The seed disk; the same settings give the same bytes.
+
+    A guest takes the settings when `instance_id` is not the one it knows. `dialect` is how
+    user-data is written: "script" for systems that have no cloud-init, such as cirros.
+    """
+    text = user_data(guest) if dialect == "cloud-config" else seed_script.script(guest)
+    files = {
+        "meta-data": meta_data(guest, instance_id),
+        "network-config": network_config(guest),
+        "user-data": text,
+    }
+    return iso9660.image(LABEL, {name: text.encode() for name, text in files.items()})
+
+
+def meta_data(guest: GuestSpec, instance_id: str) -> str:
+    """Who it is."""
+    return _yaml({"instance-id": instance_id, "local-hostname": guest.name})
+
+
+def user_data(guest: GuestSpec) -> str:
+    """What cloud-init shall do besides the network."""
+    forwarding = [f"{name}={int(guest.forwarding)}" for name in FORWARDING]
+    files = [
+        _text_file("/etc/hosts", seed_script.hosts_text(guest), 0o644),
+        _text_file(SYSCTL_FILE, "".join(f"{line}\n" for line in forwarding), 0o644),
+        *map(_file, guest.files),
+    ]
+    if guest.commands:
+        lines = "".join(f"{command}\n" for command in guest.commands)
+        files.append(_text_file(EACH_BOOT, f"#!/bin/sh\n{lines}", 0o755))
+    document = {
+        "hostname": guest.name,
+        "preserve_hostname": False,
+        "manage_etc_hosts": False,
+        "ssh_pwauth": False,
+        "password": CONSOLE_PASSWORD,
+        "chpasswd": {"expire": False},
+        "bootcmd": [["sysctl", "-q", "-w", *forwarding]],
+        "write_files": files,
+    }
+    return f"#cloud-config\n{_yaml(document)}"
+
+
+def network_config(guest: GuestSpec) -> str:
+    """Its interfaces by their MAC, in version 2 of cloud-init's network configuration."""
+    ethernets = {name: _ethernet(guest, name, mac) for name, mac in guest.macs}
+    return _yaml({"version": 2, "ethernets": ethernets})
+
+
+def _ethernet(guest: GuestSpec, name: str, mac: str) -> dict[str, Any]:
+    addresses = [address for interface, address in guest.addresses if interface == name]
+    networks = [network_of(address) for address in addresses]
+    routes = [
+        {"to": _EVERYWHERE[via.version] if to == "default" else to, "via": str(via)}
+        for to, via in (
+            (route.destination, ipaddress.ip_address(route.via)) for route in guest.routes
+        )
+        if any(via in network for network in networks)
+    ]
+    config: dict[str, Any] = {
+        "match": {"macaddress": mac},
+        "set-name": name,
+        "dhcp4": False,
+        "dhcp6": False,
+        "optional": True,  # the system's start does not wait for a cable
+    }
+    if name == "eth0" and guest.internet is not None:
+        addresses.append(f"{guest.internet}/{_INTERNET_PREFIX}")
+        routes.append({"to": _EVERYWHERE[4], "via": INTERNET_GATEWAY})
+        config["nameservers"] = {"addresses": [NAME_SERVER]}
+    if addresses:
+        config["addresses"] = addresses
+    if routes:
+        config["routes"] = routes
+    return config
+
+
+def _file(file: FileWish) -> dict[str, Any]:
+    if file.data is None:
+        rules.invalid("files", file.path, "files whose content has been read")
+    return _bytes_file(file.path, file.data, file.mode)
+
+
+def _text_file(path: str, text: str, mode: int) -> dict[str, Any]:
+    return {"path": path, "permissions": f"{mode:04o}", "content": text}
+
+
+def _bytes_file(path: str, data: bytes, mode: int) -> dict[str, Any]:
+    text = base64.b64encode(data).decode()
+    return {"path": path, "permissions": f"{mode:04o}", "encoding": "b64", "content": text}
+
+
+def _yaml(value: object) -> str:
+    return yaml.safe_dump(value, sort_keys=False, width=2**31)
