@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from labkit.errors import CommandTimeout, ConnectionLost, LabkitError
+from labkit.errors import CommandTimeout, ConnectionLost, LabkitError, WorkerUnreachable
 from labkit.executor import stream_ended, timed_out
 from labkit.remote.steward.control import HEADER
 from labkit.simulator.faults import CONNECTING, Fault, lost, refusal
@@ -129,12 +129,14 @@ class SimulatedConnection:
 
     # ---- inside
 
-    def _open(self) -> End | None:
+    def _open(self) -> End:
         try:
             return self._worker.connect(self._path)
-        except OSError:
-            self._has_ended = True
-            return None
+        except OSError as error:
+            host, path = self._worker.name, self._path
+            raise WorkerUnreachable(
+                f"cannot connect to {path} on {host}", why=error.strerror or str(error), path=path
+            ) from error
 
     def _let_go(self) -> None:
         end, self._end = self._end, None

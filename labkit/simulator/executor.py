@@ -171,13 +171,13 @@ class SimulatedExecutor(BaseExecutor):
         return stream
 
     def connect(self, host: str, path: str) -> Connection:
-        """A connection to a steward; one that cannot be reached ends at once."""
+        """A connection to a steward."""
         command = self._check(host, remote.program("relay", path), DEFAULT_TIMEOUT)
         record = self._transcript.begin(host, readable(command))
         with record.noting_errors():
             worker, fault = self._reach(record, command, is_stream=True)
+            connection = SimulatedConnection(worker, path, self._transcript, fault)
         record.end(0)
-        connection = SimulatedConnection(worker, path, self._transcript, fault)
         with self._lock:
             self._connections = [*(one for one in self._connections if not one.is_closed)]
             self._connections.append(connection)
