@@ -53,12 +53,21 @@ class SimulatedExecutor(BaseExecutor):
     a command takes the same few milliseconds on every machine, and a timeout comes at once;
     with ``pace=1.0`` simulated seconds take real ones.
 
+    Workers run the real steward's code on simulated machines, so that everything above `Executor`
+    works as it does on real ones: guests boot in two to three simulated seconds, and their network
+    speaks in real Ethernet frames. The same script has the same outcome, to the microsecond.
+
     ::
 
         executor = SimulatedExecutor()
         executor.fail("10.0.10.1", "unreachable")                    # until healed
         executor.fail("10.0.10.1", "exit", on="qemu-img", stderr="oops", times=1)
         executor.cut(3)                                              # the third command from now
+        executor.fail("*", "lost-after", on="steward machine-start") # requests are commands, too
+        executor.fail("10.0.10.1", "boot-panic", on="r1")            # the next start of a machine
+        executor.fail("10.0.10.1", "missing", on="qemu-system-x86_64")
+        executor.machine("10.0.10.1", "r1").die(after=5)             # see `SimulatedMachine`
+        executor.kill_steward("10.0.10.1")
         executor.heal()
         executor.worker("10.0.10.1").files.capacity = 2**20          # a small disk
         executor.manager.truncate("/tmp/vm_images/x.img", 1000)
@@ -113,7 +122,8 @@ class SimulatedExecutor(BaseExecutor):
 
         `on` says at which commands: faults on the way to the worker hit commands whose line in
         the transcript contains it, faults of programs those that begin with it (also when
-        another program starts them). `times` says how often, without it until `heal`; `skip`
+        another program starts them), and faults of booting machines the machine of that name.
+        `times` says how often, without it until `heal`; `skip`
         leaves out the first ones. `status` and `stderr` belong to ``"exit"``, `after` (bytes) to
         ``"cut-transfer"``.
         """
