@@ -31,7 +31,7 @@ NOTHING: Mapping[tuple[str, str], LabkitError] = {}
 
 
 class PaperEngine:
-    """An engine whose slices are values. `pause` seconds each step takes; `fails` by kind, name."""
+    """An engine whose slices are values. A step takes `pause` seconds; `fails` by kind and name."""
 
     name = "paper"
     is_real = False
@@ -119,7 +119,7 @@ class PaperMachine:
         on_output: Callable[[str, str], None] | None = None,
         **_settings: Any,
     ) -> Result:
-        """``echo WORDS`` says them, ``fail`` complains and has status 3, anything else is silent."""
+        """``echo WORDS`` says them, ``fail`` complains and has status 3, all else is silent."""
         out, err, status = "", "", 0
         for line in command.strip().splitlines():
             verb, _, rest = line.strip().partition(" ")
