@@ -5,6 +5,11 @@ BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # In CI a skipped test is a failure: everything a test needs can be installed there.
 PYTEST := $(BIN)/pytest $(if $(CI),--fail-on-skip)
+NBVAL := $(BIN)/pytest -q -p nbval --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
+# Those whose lab the profile chooses; the others speak of the deployment layer, on the simulator.
+LAB_NOTEBOOKS := $(shell grep -l 'labkit.Lab()' notebooks/*.ipynb)
+# What consoles and screens look like differs from machine to machine; here it only has to work.
+LOOKS := notebooks/07_shell_and_screen.ipynb
 # JupyterLab refuses to run as root unless told.
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 LAB_ARGS ?=
@@ -12,13 +17,13 @@ LAB_ARGS ?=
 SCRIPTS := $(wildcard widgets/js/*.json widgets/js/*.mjs widgets/js/src/*) widgets/hatch_build.py
 QUICK := not ssh and not browser and not slow and not vm
 
-.PHONY: help demo lab test test-all check units notebooks notebooks-save test-js test-ssh test-vm test-browser test-slow docs benchmarks format clean
+.PHONY: help demo lab test test-all check units notebooks notebooks-real notebooks-save test-js test-ssh test-vm test-browser test-slow wheel-image docs benchmarks format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.run ## Create real VM disks, show them as tables, delete them
-	@.ci/setup apt "real VM disks" qemu-img=qemu-utils || true
+demo: $(VENV)/.run ## Create real VM disks and a real network, show them, delete them
+	@.ci/setup apt "real VM disks and machines" qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86 || true
 	@$(BIN)/labkit demo
 
 lab: $(VENV)/.notebook ## Open JupyterLab on the quickstart notebook
@@ -26,7 +31,7 @@ lab: $(VENV)/.notebook ## Open JupyterLab on the quickstart notebook
 
 test: $(VENV)/.dev check units test-js notebooks ## The quick suite: checks, units, simulator, real qemu-img, notebooks
 
-test-all: test test-ssh test-browser test-slow ## Everything: adds real SSH, a real browser and slow tests
+test-all: test test-ssh test-vm notebooks-real test-browser test-slow ## Everything: real SSH, real machines, a real browser
 
 check: $(VENV)/.dev ## Style, types and floors
 	$(BIN)/ruff format --check --quiet .
@@ -35,15 +40,19 @@ check: $(VENV)/.dev ## Style, types and floors
 	$(BIN)/lint-imports
 
 units: $(VENV)/.dev ## Units, simulator and real qemu-img
-	@.ci/setup apt "tests with real disk images" qemu-img=qemu-utils || true
+	@.ci/setup apt "tests with real disk images and packets" qemu-img=qemu-utils tcpdump=tcpdump || true
 	$(PYTEST) -q -n 2 -m "$(QUICK)"
 
-notebooks: $(VENV)/.dev ## The tutorial notebooks, their outputs compared
-	$(BIN)/pytest -q -n 2 --dist loadfile -p nbval --nbval --nbval-current-env \
-		--nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
+notebooks: $(VENV)/.dev ## The tutorial notebooks on the simulator, their outputs compared
+	LABKIT_PROFILE=sim $(NBVAL) -n 2 --dist loadfile notebooks
+
+notebooks-real: $(VENV)/.dev ## The same notebooks, and the same outputs, on real machines
+	@.ci/setup apt "real machines" qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86
+	LABKIT_PROFILE=local $(NBVAL) $(filter-out $(LOOKS),$(LAB_NOTEBOOKS))
+	LABKIT_PROFILE=local $(subst --nbval ,--nbval-lax ,$(NBVAL)) $(LOOKS)
 
 notebooks-save: $(VENV)/.dev ## Execute the tutorial notebooks and save their outputs
-	$(BIN)/python tests/notebooks/save.py $(NOTEBOOKS)
+	LABKIT_PROFILE=sim $(BIN)/python tests/notebooks/save.py $(NOTEBOOKS)
 
 test-js: $(VENV)/.dev ## The widgets' JavaScript without a browser, and the sizes of its bundles
 	$(BIN)/node --test tests/js/*.test.mjs
@@ -55,7 +64,7 @@ test-ssh: $(VENV)/.dev ## Tests with a real OpenSSH server on loopback
 
 test-vm: $(VENV)/.dev ## Tests that boot real machines (minutes; the image is built from Debian packages)
 	@.ci/setup apt "real machines" qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86
-	$(PYTEST) -q -m vm --timeout 180
+	$(PYTEST) -q -m "vm and not slow and not browser" --timeout 600
 
 test-browser: $(VENV)/.dev ## Tests with a real JupyterLab in a real browser
 	@.ci/setup apt "tests in a browser" chromium=chromium
@@ -63,7 +72,10 @@ test-browser: $(VENV)/.dev ## Tests with a real JupyterLab in a real browser
 
 test-slow: $(VENV)/.dev ## Tests that take long, such as a fresh installation
 	@.ci/setup apt "tests of the Binder image" qemu-img=qemu-utils
-	$(PYTEST) -q -m "slow and not ssh and not browser and not vm"
+	$(PYTEST) -q -m "slow and not ssh and not browser"
+
+wheel-image: $(VENV)/.dev ## Pack the built micro image as a wheel, with licences, into dist
+	$(BIN)/python tools/wheel_image.py dist
 
 docs: $(VENV)/.dev ## Write the API reference to build/docs
 	$(BIN)/pdoc -o build/docs labkit labkit_widgets
@@ -84,7 +96,7 @@ $(VENV)/.run: pyproject.toml $(SCRIPTS)
 	@touch $@
 
 $(VENV)/.notebook: pyproject.toml $(SCRIPTS)
-	@.ci/setup venv $(VENV) notebook
+	@.ci/setup venv $(VENV) notebook,plots
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: pyproject.toml $(SCRIPTS)

@@ -16,7 +16,8 @@ from labkit.programs import qemu
 from labkit.steward import ensure
 
 PROBE_SECONDS = 6.0  # with the processor's help a micro guest answers in less than one
-CACHE = "~/.cache/labkit/acceleration.json"
+CACHE_FOLDER = "~/.cache/labkit"
+CACHE = f"{CACHE_FOLDER}/acceleration.json"
 MEMORY_MB = 128
 VERSION_TIMEOUT = 10.0
 # Changes with the kernel and with each start of the host; a container may come to another one.
@@ -48,7 +49,7 @@ def find_acceleration(
         return Finding(_kind(known), known["why"], version, remembered=True)
     why = _probe(executor, host, kernel)
     fact: dict[str, Any] = {"key": key, "kvm": not why, "why": why or "a guest answered with it"}
-    executor.run(host, ["mkdir", "-p", _expanded(executor, host, CACHE.rpartition("/")[0])]).check()
+    executor.run(host, ["sh", "-c", f"mkdir -p {CACHE_FOLDER}"]).check()
     executor.put(host, CACHE, json.dumps(fact).encode())
     return Finding(_kind(fact), fact["why"], version)
 
@@ -85,8 +86,10 @@ def _probe(executor: Executor, host: str, kernel: qemu.DirectKernel) -> str:
         finally:
             with contextlib.suppress(LabError):  # what is told is what was found
                 for state in machines.list():
-                    machines.get(state.index).power_off()
-                    machines.get(state.index).forget()
+                    machine = machines.get(state.index)
+                    if state.is_running:
+                        machine.power_off()
+                    machine.forget()
             steward.quit(forget=True)
     return ""
 
@@ -102,8 +105,3 @@ def _load(executor: Executor, host: str) -> dict[str, Any]:
 
 def _text(executor: Executor, host: str, path: str) -> str:
     return executor.run(host, ["cat", path]).check().text.strip()
-
-
-def _expanded(executor: Executor, host: str, path: str) -> str:
-    home = executor.run(host, ["printenv", "HOME"]).check().text.strip()
-    return path.replace("~", home, 1)

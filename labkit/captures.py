@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,10 +15,10 @@ import pandas as pd
 
 from labkit import markup, units
 from labkit.calls import Call, Facts
-from labkit.errors import LabkitError, NotSeen
+from labkit.errors import ConnectionLost, LabkitError, LinkError, NotSeen, StewardProblem
 from labkit.packets import packets_frame
 from labkit.programs.frame_headers import ETHERTYPES, IP_PROTOCOLS
-from labkit.programs.pcap import Packet, Reader
+from labkit.programs.pcap import RECORD_SIZE, Packet, Reader
 from labkit.steward import Steward
 
 MAX_BYTES = 256 << 20  # of one capture in memory; what comes then is counted as dropped
@@ -95,10 +96,14 @@ class Capture:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
+        with contextlib.suppress(*([LabkitError] if error is not None else [])):
+            self.stop()  # what went wrong inside is the one to be told
 
     def start(self) -> Self:
-        """Begin; every packet that passes after this is seen."""
+        """Begin; every packet that passes after this is seen.
+
+        Raises `LinkError` where there is no such link.
+        """
         self._call = self._steward.start("capture-start", **self._request)
         self._running = True
         self._thread = threading.Thread(target=self._read, name="labkit-capture", daemon=True)
@@ -109,15 +114,20 @@ class Capture:
             raise self._failed
         if not begun:
             self._call.cancel()
+            why = f"the steward did not begin within {START_TIMEOUT:g} s"
+            raise LinkError(f"cannot capture {', '.join(self.links)}", why=why)
         return self
 
     def stop(self) -> None:
-        """End it, with every packet that passed before; again is fine."""
-        if not self._running or self._thread is None:
+        """End it, with every packet that passed before; again is fine.
+
+        Raises `ConnectionLost` when it broke off before; the packets up to there are kept.
+        """
+        if not self._running or self._thread is None or self._call is None:
             return
         try:
-            if self._failed is None:
-                self._steward.call("capture-stop", capture=self._number)
+            with contextlib.suppress(ConnectionLost, StewardProblem):  # its reader tells
+                self._call.send(end=True)
         finally:
             self._thread.join()
             self._running = False
@@ -142,6 +152,21 @@ class Capture:
     def save(self, path: str | Path) -> None:
         """Write the packets so far as a pcap file."""
         Path(path).expanduser().write_bytes(self.pcap)
+
+    def take(self, within: float | str, most: int | None = None) -> tuple[bytes, list[Row]]:
+        """What has come since the last `take`, as pcap bytes and as rows; it is then forgotten.
+
+        Waits for it at most so long, and takes at most so many packets. A capture whose packets
+        are taken may go on for days.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._pcap or self._has_ended(), _seconds(within))
+            count = len(self._seen) if most is None else min(most, len(self._seen))
+            rows = self._fresh(0)[:count]
+            left = sum(RECORD_SIZE + len(packet.data) for _, packet in self._seen[count:])
+            data = bytes(self._pcap[: len(self._pcap) - left])
+            del self._pcap[: len(data)], self._seen[:count], self._rows[:count]
+        return data, rows
 
     def wait_for(self, matches: Callable[[Row], bool], within: float | str) -> Row | None:
         """The first packet, also of those already seen, for which `matches(row)` holds.
@@ -196,7 +221,10 @@ class Capture:
     # inside
 
     def _grown(self, known: int) -> bool:
-        return len(self._seen) > known or self._thread is None or not self._thread.is_alive()
+        return len(self._seen) > known or self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self._thread is None or not self._thread.is_alive()
 
     def _fresh(self, position: int) -> list[Row]:
         for link, packet in self._seen[len(self._rows) :]:
@@ -208,8 +236,14 @@ class Capture:
         try:
             for part in self._call.parts(FOREVER):
                 self._take(part.facts, part.data)
-        except LabkitError as error:
-            self._failed = error  # raised where people look: in start() or stop()
+        except StewardProblem as error:  # raised where people look: in start() or stop()
+            self._failed = LinkError(f"cannot capture {', '.join(self.links)}", why=error.why)
+        except ConnectionLost as error:
+            self._failed = ConnectionLost(
+                f"the capture of {', '.join(self.links)} broke off",
+                why=f"{error}; {len(self)} packets were seen before",
+                fix="They are kept. Begin another one.",
+            )
         with self._changed:
             self._changed.notify_all()
 

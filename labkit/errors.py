@@ -50,6 +50,7 @@
         │   ├── GuestHung           (TimeoutError)       it no longer answers, not even a ping
         │   ├── GuestGone           (ConnectionError)    the VM ended while a command ran
         │   ├── GuestRefused                             the guest's agent did not take a request
+        │   ├── NoAgent                                  its image has none: nothing can be asked
         │   └── SetupFailed                              a setting or a command of the wish
         └── ImageError
             ├── BaseImageMissing    (FileNotFoundError)
@@ -110,6 +111,7 @@ __all__ = [
     "MachineUnknown",
     "MirrorMissing",
     "MirrorUnreachable",
+    "NoAgent",
     "NoRoom",
     "NotSeen",
     "NotSettled",
@@ -476,6 +478,12 @@ class GuestRefused(GuestError):
     """The guest's agent did not take a request; nothing was done."""
 
     code = "guest-refused"
+
+
+class NoAgent(GuestError):
+    """The image has no agent of labkit: commands and files cannot reach the guest."""
+
+    code = "no-agent"
 
 
 class SetupFailed(GuestError):

@@ -135,7 +135,7 @@ class MachineTold(Event):
 
 @dataclass(frozen=True, slots=True)
 class ImageBuildStage(Event):
-    """The build of the micro image `subject` has come to `stage`: index, download, unpack, pack."""
+    """The build of the system image `subject` has come to `stage`: wait, index, unpack, pack."""
 
     stage: str
 

@@ -127,9 +127,9 @@ class Guest:
             for part in call.parts(limit):
                 streams.add(part.facts, part.data)
             ended = call.result().facts
-        stdout, stderr = streams.finish()
         if ended["status"] in (126, 127) and "input" not in ended:  # it was never started
-            stderr += f"{argv[0]}: {ended['reason']}\n".encode()
+            streams.add({"stream": "stderr"}, f"{argv[0]}: {ended['reason']}\n".encode())
+        stdout, stderr = streams.finish()
         result = Result(argv, ended["status"], stdout, stderr, ended["seconds"], self.name)
         return result.check() if check else result
 

@@ -41,6 +41,7 @@ PACKETS_COLUMNS = {
     "tcp_flags": "string",
     "tcp_window": "Int64",
     "payload_length": "Int64",
+    "dns_name": "string",
 }
 
 
@@ -54,7 +55,7 @@ def packets_frame(seen: Iterable[tuple[str | None, Packet]]) -> pd.DataFrame:
     a packet has no such header: ``eth_*``, ``vlan``, ``arp_*``, ``ip_*`` (IPv4 and IPv6),
     ``icmp_*``, ``source_port`` and ``destination_port`` (TCP and UDP), ``tcp_*`` (sequence
     numbers as sent, ``tcp_flags`` such as ``SYN ACK``), ``payload_length`` (bytes behind the TCP
-    or UDP header).
+    or UDP header), ``dns_name`` (what is asked for).
     """
     return frame(({"link": link, **packet.row()} for link, packet in seen), PACKETS_COLUMNS)
 

@@ -13,11 +13,11 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import nbformat
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
@@ -48,10 +48,12 @@ ALL_RAN = """() => {
   return code.every((cell) => cell.model.executionCount !== null)
     && notebook.context.sessionContext.session.kernel.status === 'idle';
 }"""
+SAVE = """() => [...window.jupyterapp.shell.widgets('main')]
+  .find((w) => w.context?.sessionContext).context.save()"""
 # The kernel's state tells nothing here: a widget's message makes it idle while the cell runs on.
 START_CODE = """(code) => {
-  const notebook = window.jupyterapp.shell.currentWidget;
-  window.labkitKernel = notebook.context.sessionContext.session.kernel;
+  const open = [...window.jupyterapp.shell.widgets('main')].find((w) => w.context?.sessionContext);
+  window.labkitKernel = open.context.sessionContext.session.kernel;
   window.labkitCell = '';
   const cell = window.labkitKernel.requestExecute({code});
   cell.onIOPub = (message) => {
@@ -59,8 +61,12 @@ START_CODE = """(code) => {
   };
   cell.done.finally(() => { window.labkitCell = 'ended'; });
 }"""
-# What a page may say on its console without anything being wrong: nothing so far.
-ALLOWED_NOISE: tuple[re.Pattern[str], ...] = ()
+# What a page may say on its console without anything being wrong: what Notebook 7 says of itself,
+# with an empty notebook too.
+ALLOWED_NOISE = (
+    re.compile(r"^Cannot read properties of undefined \(reading 'schema'\)"),
+    re.compile(r"^Command 'filebrowser:open-path' not registered"),
+)
 
 
 @dataclass
@@ -88,7 +94,12 @@ class Notebook:
     def start_cell(self, code: str) -> None:
         """Run code in the kernel, outside of any cell, and return once it runs."""
         self.page.evaluate(START_CODE, f"print('started', flush=True)\n{code}")
-        self.page.wait_for_function("() => window.labkitCell === 'running'")
+        self.page.wait_for_function("() => window.labkitCell !== ''")
+
+    def run_code(self, code: str) -> None:
+        """Run code in the kernel to its end, outside of any cell."""
+        self.start_cell(code)
+        self.page.wait_for_function("() => window.labkitCell === 'ended'")
 
     def is_running(self) -> bool:
         """Whether what `start_cell` started still runs."""
@@ -101,7 +112,7 @@ class Notebook:
 
     def save(self) -> dict[str, Any]:
         """Save the notebook; answers what is in its file."""
-        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
+        self.page.evaluate(SAVE)
         content: dict[str, Any] = json.loads(self.path.read_text())
         return content
 
@@ -111,11 +122,19 @@ class Notebook:
         self.page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
 
     def theme(self, name: str) -> None:
-        """"Dark" or "Light"."""
+        """ "Dark" or "Light"."""
         self.command("apputils:change-theme", {"theme": f"JupyterLab {name}"})
         light = "true" if name == "Light" else "false"
         expect(self.page.locator("body")).to_have_attribute("data-jp-theme-light", light)
         expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)
+
+    def close(self) -> None:
+        """End the kernel and close the page."""
+        self.page.evaluate(
+            "async () => { for (const w of window.jupyterapp.shell.widgets('main'))"
+            " { await w.context?.sessionContext?.shutdown(); } }"
+        )
+        self.page.close()
 
     def hide_side_bar(self) -> None:
         self.command("application:toggle-left-area")
@@ -129,8 +148,14 @@ class Notebook:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """JupyterLab for all tests."""
+    with jupyterlab(tmp_path_factory.mktemp("jupyterlab")) as running:
+        yield running
+
+
+@contextmanager
+def jupyterlab(folder: Path) -> Iterator[Server]:
     """JupyterLab on a free port of loopback, without a token, with no settings of this user."""
-    folder = tmp_path_factory.mktemp("jupyterlab")
     root = folder / "root"
     root.mkdir()
     settings = folder / "config/lab/user-settings/@jupyterlab/apputils-extension"
@@ -168,6 +193,7 @@ def _jupyterlab(folder: Path, root: Path, port: int, output: BinaryIO) -> subpro
         "--ServerApp.port_retries=0",
         "--IdentityProvider.token=",
         "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
         "--LabApp.extension_manager=readonly",
         f"--ServerApp.root_dir={root}",
     )
@@ -199,49 +225,57 @@ def browser() -> Iterator[Browser]:
     """One Chromium for all tests."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"there is no {CHROMIUM}: sudo apt install chromium")
+    with chromium() as running:
+        yield running
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A Chromium without a window."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
-        yield chromium
-        chromium.close()
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        yield running
+        running.close()
 
 
 @pytest.fixture
-def open_notebook(browser: Browser, server: Server) -> Iterator[Callable[[Path], Notebook]]:
+def open_notebook(browser: Browser, server: Server) -> Iterator[Callable[..., Notebook]]:
     """Opens a copy of a notebook file in a page of its own and waits for its kernel."""
     opened: list[Notebook] = []
 
-    def open_copy(path: Path) -> Notebook:
-        shutil.copy(path, server.root)
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        page.set_default_timeout(15_000)
-        notebook = Notebook(page, server.root / path.name)
+    def open_copy(path: Path, front_end: str = "lab/tree") -> Notebook:
+        notebook = open_in(browser, server, path, front_end)
         opened.append(notebook)
-        page.on("pageerror", lambda error: notebook.complaints.append(str(error)))
-        page.on("console", lambda message: _note(message, notebook.complaints))
-        page.goto(f"{server.url}/lab/tree/{path.name}?reset")
-        page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
         return notebook
 
     yield open_copy
     for notebook in opened:
-        notebook.page.evaluate(
-            "async () => { for (const w of window.jupyterapp.shell.widgets('main'))"
-            " { await w.context?.sessionContext?.shutdown(); } }"
-        )
-        notebook.page.close()
+        notebook.close()
+
+
+def open_in(browser: Browser, server: Server, path: Path, front_end: str = "lab/tree") -> Notebook:
+    """A copy of a notebook file, opened in a page of its own; its kernel is ready."""
+    shutil.copy(path, server.root)
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(15_000)
+    notebook = Notebook(page, server.root / path.name)
+    page.on("pageerror", lambda error: _note(str(error), "", notebook.complaints))
+    page.on("console", lambda message: _heard(message, notebook.complaints))
+    page.goto(f"{server.url}/{front_end}/{path.name}?reset")
+    page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
+    return notebook
 
 
 @pytest.fixture
-def open_cells(
-    open_notebook: Callable[[Path], Notebook], tmp_path: Path
-) -> Callable[..., Notebook]:
+def open_cells(open_notebook: Callable[..., Notebook], tmp_path: Path) -> Callable[..., Notebook]:
     """Opens a notebook of the given code cells, and runs them."""
 
-    def open_them(*cells: str) -> Notebook:
+    def open_them(*cells: str, front_end: str = "lab/tree") -> Notebook:
         path = tmp_path / f"{secrets.token_hex(4)}.ipynb"
         write_notebook(path, *cells)
-        opened = open_notebook(path)
-        opened.hide_side_bar()
+        opened = open_notebook(path, front_end)
+        if front_end == "lab/tree":
+            opened.hide_side_bar()
         opened.run_all()
         return opened
 
@@ -250,14 +284,29 @@ def open_cells(
 
 def write_notebook(path: Path, *cells: str) -> None:
     """A notebook file with code cells."""
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(made, path)
+    common: dict[str, Any] = {
+        "cell_type": "code",
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+    }
+    made = {
+        "cells": [common | {"id": f"cell{n}", "source": code} for n, code in enumerate(cells)],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(made))
 
 
-def _note(message: ConsoleMessage, complaints: list[str]) -> None:
-    if message.type == "error" and not any(one.search(message.text) for one in ALLOWED_NOISE):
-        complaints.append(f"{message.text} ({message.location.get('url', '')})")
+def _heard(message: ConsoleMessage, complaints: list[str]) -> None:
+    if message.type == "error":
+        _note(message.text, message.location.get("url", ""), complaints)
+
+
+def _note(text: str, source: str, complaints: list[str]) -> None:
+    if not any(one.search(text) for one in ALLOWED_NOISE):
+        complaints.append(f"{text} ({source})")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 Nothing is done where the bundles are those of the sources beside them, as in an sdist: no Node.js
 is needed there. Else Node.js of the machine is taken, or, where there is none, one that comes as a
-build dependency. There is no stand-in: where the bundles cannot be made, the build fails and says so.
+build dependency. There is no stand-in: where they cannot be made, the build fails and says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`labkit demo`: the whole of the deployment layer in a few seconds, for real where it can be."""
+"""`labkit demo`: disks and a network in a minute, for real where it can be."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from labkit.cli import show
+from labkit.cli.demo_lab import lab_story
 from labkit.errors import LabkitError
 from labkit.executor import Executor
 from labkit.local import LocalExecutor
 from labkit.model import Flavor
-from labkit.programs import qemu_img
+from labkit.programs import qemu, qemu_img
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from labkit.deployment import DeploymentAPI
 
 REAL_HOST, SIMULATED_HOST = "127.0.0.1", "10.0.10.1"
@@ -28,20 +27,29 @@ INTERFACES_SHOWN = ("vm", "interface", "mac", "vlan_id", "ip")
 
 
 @click.command()
-@click.option("--simulated", is_flag=True, help="Use the simulator even where qemu-img exists.")
+@click.option("--simulated", is_flag=True, help="Use the simulator, whatever is installed.")
 def demo(simulated: bool) -> None:
-    """Create VM disks, show them as tables, and delete them again.
+    """Create VM disks and a network of VMs, show them as tables, and delete them again.
 
-    Works on this machine with the real qemu-img, in a folder of its own that is removed at the
-    end; where there is no qemu-img, on the simulator, and says so.
+    For real where it can be: disks with this machine's qemu-img, in a folder of their own, and
+    machines with its QEMU. What is missing is simulated, and it says so.
     """
-    if simulated or shutil.which("qemu-img") is None:
-        _say_simulated(chosen=simulated)
+    has_disks = not simulated and shutil.which("qemu-img") is not None
+    has_machines = not simulated and shutil.which(qemu.PROGRAM) is not None
+    if has_disks:
+        _real_disks()
+    else:
+        _say_simulated(chosen=simulated, program="qemu-img", package="qemu-utils")
         from labkit.simulator.executor import SimulatedExecutor  # noqa: PLC0415 - only here
 
         _story(SimulatedExecutor(), SIMULATED_HOST, Flavor.get("cirros")["image"], "~/vm_images")
-        _next()
-        return
+    if not (has_machines or simulated):
+        _say_simulated(chosen=False, program="QEMU", package="qemu-system-x86")
+    lab_story("local" if has_machines else "sim")
+    _next()
+
+
+def _real_disks() -> None:
     with tempfile.TemporaryDirectory(prefix="labkit-demo-") as folder:
         executor = LocalExecutor()
         base = str(Path(folder, BASE_FILE))
@@ -53,17 +61,16 @@ def demo(simulated: bool) -> None:
         )
         _story(executor, REAL_HOST, base, str(Path(folder, "vm_images")))
     show.say(f"The folder {folder} is removed.")
-    _next()
 
 
-def _say_simulated(*, chosen: bool) -> None:
+def _say_simulated(*, chosen: bool, program: str, package: str) -> None:
     show.say(
         "[bold]Simulated:[/bold] nothing here is real; the worker lives in this program's memory."
     )
     if not chosen:
         show.say(
-            "There is no qemu-img on this machine. To see real disks: "
-            "[bold]sudo apt install qemu-utils[/bold], then run the demo again."
+            f"There is no {program} on this machine. To see it for real: "
+            f"[bold]sudo apt install {package}[/bold], then run the demo again."
         )
 
 
@@ -80,8 +87,8 @@ def _story(executor: Executor, host: str, base: str, base_dir: str) -> None:
     api.create_vm("demo", 1001, "web", "student", host, flavor, 2, internet_enabled=True)
     api.create_vm("demo", 1002, "router", "student", host, flavor, 3)
     api.create_vm("demo", 1003, "client", "student", host, flavor, 1)
-    _frame("VMs (api.vms)", api.vms, VMS_SHOWN)
-    _frame("Interfaces (api.interfaces)", api.interfaces, INTERFACES_SHOWN)
+    show.frame("VMs (api.vms)", api.vms, VMS_SHOWN)
+    show.frame("Interfaces (api.interfaces)", api.interfaces, INTERFACES_SHOWN)
     show.say("\n[bold]2.[/bold] Their disks on the worker, as they lie there:")
     _disks(api, host)
     show.say("\n[bold]3.[/bold] A disk is never overwritten. Asking for 'web' once more:")
@@ -89,16 +96,10 @@ def _story(executor: Executor, host: str, base: str, base_dir: str) -> None:
         api.create_vm("demo", 1004, "web", "student", host, flavor, 1)
     except LabkitError as error:
         show.error(error, to=show.out)
-    show.say("\n[bold]4.[/bold] Everything is deleted:")
+    show.say("\n[bold]4.[/bold] The disks are deleted:")
     for vm in api.records:
         api.delete_vm(vm)
     _disks(api, host)
-
-
-def _frame(title: str, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    shown = frame[list(columns)].astype(object)
-    rows = shown.where(shown.notna(), None).itertuples(index=False)
-    show.table(title, columns, rows)
 
 
 def _disks(api: DeploymentAPI, host: str) -> None:
@@ -123,8 +124,8 @@ def _next() -> None:
     labkit = "labkit" if shutil.which("labkit") else ".venv/bin/labkit"
     show.say(
         "\n[bold]Next[/bold]\n"
-        "  make lab     JupyterLab on the quickstart notebook\n"
-        "  make test    the tests\n"
-        f"  {labkit} image --help         base images with a system on them\n"
-        f"  {labkit} worker check HOST    is a worker of yours ready?"
+        "  make lab              JupyterLab on the quickstart notebook\n"
+        "  make test             the tests\n"
+        f"  {labkit} up --help      a lab of your own, from a file\n"
+        f"  {labkit} doctor         is everything there for it?"
     )

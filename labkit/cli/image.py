@@ -1,22 +1,49 @@
-"""`labkit image`: the library of base images in the user's data directory."""
+"""`labkit image`: base images of disks, and system images that are built here."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import rich_click as click
+from click.shell_completion import CompletionItem
+from rich.progress import Progress
 
 from labkit.cli import show
+from labkit.errors import UnknownImage
+from labkit.events import Event, ImageBuildStage, ImageBuilt, PackageProgress
+
+if TYPE_CHECKING:
+    from labkit.micro import MicroImage
+
+STAGES = {
+    "wait": "waiting for another process that builds it",
+    "index": "reading the mirror's list of packages",
+    "unpack": "unpacking its packages",
+    "pack": "packing kernel and files",
+}
 
 
 @click.group()
 def image() -> None:
-    """Keep the base images that VM disks start from."""
+    """Keep the images that VMs start from: base images of disks, and system images in memory."""
+
+
+def _system_images(
+    _context: click.Context, _parameter: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """The names that may be completed, for the shell."""
+    from labkit.micro import MICRO, list_micro  # noqa: PLC0415 - keeps `labkit version` quick
+
+    names = {MICRO, *(built.name for built in list_micro())}
+    return [CompletionItem(name) for name in sorted(names) if name.startswith(typed)]
 
 
 @image.command("list")
 def list_() -> None:
-    """List the images in the library, and those that `pull` knows."""
+    """List the images in the library, those that `pull` knows, and the system images."""
     from labkit.images.catalogue import CATALOGUE  # noqa: PLC0415 - keeps `labkit version` quick
     from labkit.images.library import ImageLibrary  # noqa: PLC0415 - as above
+    from labkit.micro import MICRO, list_micro  # noqa: PLC0415 - as above
 
     library = ImageLibrary()
     have = library.list()
@@ -40,6 +67,95 @@ def list_() -> None:
         show.say(
             f"Can be downloaded with [bold]labkit image pull NAME[/bold]: {', '.join(missing)}"
         )
+    built = list_micro()
+    show.table(
+        "System images, which live in memory",
+        ("name", "folder", "size", "memory", "packages", "sha256 of its files"),
+        [
+            (
+                one.name,
+                one.folder,
+                show.size(one.size),
+                f"{one.memory_mib} MiB",
+                len(one.packages),
+                one.initrd_sha256[:12],
+            )
+            for one in built
+        ],
+    )
+    if MICRO not in {one.name for one in built}:
+        show.say("[bold]micro[/bold] is built when a VM needs it, or by labkit image build")
+
+
+@image.command()
+@click.argument("name", default="micro", shell_complete=_system_images)
+@click.option(
+    "--add",
+    metavar="PACKAGE",
+    multiple=True,
+    help="Add this Debian package and all it needs; may be given again. Its maintainer scripts "
+    "are not run. The image needs a NAME of your own. Without it, an image keeps those it has.",
+)
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="Take packages from this Debian mirror instead of the machine's own package sources; "
+    '"URL SUITE…" names its suites too. LABKIT_MIRROR does the same.',
+)
+@click.option("--refresh", is_flag=True, help="Take the newest versions the mirror has.")
+def build(name: str, add: tuple[str, ...], mirror: str | None, refresh: bool) -> None:
+    """Build the system image NAME (default: micro) from Debian packages, without root.
+
+    The same packages give the same bytes. What was built before is not built again. A VM with
+    flavor micro starts from it, and builds it by itself when it is not there.
+    """
+    from labkit.micro import build_micro  # noqa: PLC0415 - keeps `labkit version` quick
+
+    with show.progress() as bar:
+        progress = BuildProgress(bar, name)
+        built = build_micro(
+            name=name, add=add or None, mirror=mirror, refresh=refresh, on_event=progress
+        )
+    _say_built(built, progress)
+
+
+class BuildProgress:
+    """Shows a build on a bar: what it does now, and the package that is on its way."""
+
+    def __init__(self, bar: Progress, name: str) -> None:
+        self.seconds = 0.0
+        self.cached = False
+        self._bar = bar
+        self._stage = bar.add_task(f"building {name}", total=None)
+        self._package = bar.add_task("", visible=False)
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PackageProgress):
+            there = event.done >= event.total
+            self._bar.update(
+                self._package,
+                description=event.subject,
+                completed=event.done,
+                total=event.total,
+                visible=not there,
+            )
+        elif isinstance(event, ImageBuildStage):
+            self._bar.update(self._stage, description=STAGES[event.stage])
+        elif isinstance(event, ImageBuilt):
+            self.seconds, self.cached = event.seconds, event.cached
+
+
+def _say_built(built: MicroImage, progress: BuildProgress) -> None:
+    how = "was there already" if progress.cached else f"built in {progress.seconds:.1f} s"
+    show.say(
+        f"[bold]{built.name}[/bold] {how}: {built.folder} ({show.size(built.size)}, "
+        f"{len(built.packages)} packages); a VM needs {built.memory_mib} MiB of memory for it"
+    )
+    for path, digest in (
+        (built.kernel, built.kernel_sha256),
+        (built.initrd, built.initrd_sha256),
+    ):
+        show.say(f"  sha256 {digest}  {path.name}")
 
 
 @image.command()
@@ -77,10 +193,20 @@ def info(name: str) -> None:
 @image.command("rm")
 @click.argument("name")
 def remove(name: str) -> None:
-    """Remove NAME from the library. Disks made from it on workers are not touched."""
-    from labkit.images.library import ImageLibrary  # noqa: PLC0415 - keeps `labkit version` quick
+    """Remove NAME from the library, or the system image of this name.
 
-    ImageLibrary().remove(name)
+    Disks made from it on workers and VMs that run are not touched.
+    """
+    from labkit.images.library import ImageLibrary  # noqa: PLC0415 - keeps `labkit version` quick
+    from labkit.micro import remove_micro  # noqa: PLC0415 - as above
+
+    try:
+        ImageLibrary().remove(name)
+    except UnknownImage as error:
+        try:
+            remove_micro(name=name)
+        except UnknownImage:
+            raise error from None
     show.say(f"Removed {name}.")
 
 

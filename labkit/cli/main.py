@@ -10,35 +10,56 @@ from click.exceptions import Abort, ClickException
 
 import labkit
 from labkit.cli import show
+from labkit.cli.capture import capture
+from labkit.cli.completion import completion
 from labkit.cli.demo import demo
+from labkit.cli.doctor import doctor
 from labkit.cli.image import image
+from labkit.cli.labs import INTERRUPTED, OpenLab
+from labkit.cli.slices import down, list_, plan, up
+from labkit.cli.vms import console, off, reboot, run, shell
 from labkit.cli.worker import worker
 from labkit.errors import LabkitError, UsageError
 
-OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, WRONG_USAGE = 0, 1, 2
 
-EPILOG = """Exit codes: 0 done, 1 the lab could not do it, 2 wrong usage, 130 interrupted."""
-
-
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
-    """Real network labs from a notebook cell: VMs, their disks and their links."""
+EPILOG = """Exit codes: 0 done, 1 the lab could not do it, 2 wrong usage, 130 interrupted; run has
+that of the command it ran."""
 
 
-@cli.command()
+@click.command()
 def version() -> None:
     """Show the version of labkit and of what it runs on."""
     show.say(f"labkit {labkit.__version__}, Python {sys.version.split()[0]}")
 
 
-for command in (demo, image, worker):
+LABS = (up, plan, list_, run, shell, console, capture, reboot, off, down)
+AROUND = (doctor, demo, image, worker, completion, version)
+
+
+@click.rich_config({"text_paragraph_linebreaks": "\n\n"})
+@click.command_panel("Around them", commands=[str(one.name) for one in AROUND])
+@click.command_panel("Labs", commands=[str(one.name) for one in LABS])
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Real network labs: VMs and the links between them.
+
+    \b
+    A lab in three commands:
+      labkit up lab.yaml
+      labkit run r1 -- ping -c 3 10.0.0.2
+      labkit down lab
+    """
+
+
+for command in (*LABS, *AROUND):
     cli.add_command(command)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+def main(arguments: list[str] | None = None, *, open_lab: OpenLab | None = None) -> int:
+    """Run the command line; returns the exit code. `open_lab` gives the lab of a profile."""
     try:
-        code = cli.main(args=arguments, prog_name="labkit", standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="labkit", standalone_mode=False, obj=open_lab)
     except UsageError as problem:
         show.error(problem)
         return WRONG_USAGE

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
+import rich_click as click
+from rich.console import Console, JustifyMethod
+from rich.markup import escape as escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
 from labkit.errors import LabkitError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNBROKEN = 20  # characters: names, addresses and numbers stay in one piece
 
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
@@ -27,13 +35,35 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     lines = [list(row) for row in rows]
     for index, column in enumerate(columns):
-        numbers = all(isinstance(line[index], int | float) for line in lines)
-        grid.add_column(column, justify="right" if numbers and lines else "left", overflow="fold")
+        cells = [line[index] for line in lines]
+        justify: JustifyMethod = "left"
+        if cells and all(isinstance(cell, int | float) for cell in cells):
+            justify = "right"
+        short = all(len(str(cell)) <= UNBROKEN for cell in cells)
+        grid.add_column(column, justify=justify, overflow="fold", no_wrap=short)
     for line in lines:
         grid.add_row(*("" if value is None else escape(str(value)) for value in line))
     out.print(grid)
     if not lines:
         out.print("[dim](none)[/dim]")
+
+
+def frame(title: str, data: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Some columns of a DataFrame; missing values empty."""
+    shown = data[list(columns)].astype(object)
+    table(title, columns, shown.where(shown.notna(), None).itertuples(index=False))
+
+
+def records(data: pd.DataFrame) -> list[dict[str, Any]]:
+    """A DataFrame as plain rows for JSON: times in ISO 8601, missing values null."""
+    text = data.to_json(orient="records", date_format="iso", date_unit="us")
+    rows: list[dict[str, Any]] = json.loads(text)
+    return rows
+
+
+def plain(value: object) -> None:
+    """A value as JSON on standard output."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def error(problem: LabkitError, *, to: Console = err) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.engines.engine import Engine, SliceId, Survey
+from labkit.engines.engine import Belonging, Check, Engine, SliceId, Survey
 from labkit.engines.hosts import HostsEngine
 
-__all__ = ["Engine", "HostsEngine", "SliceId", "Survey"]
+__all__ = ["Belonging", "Check", "Engine", "HostsEngine", "SliceId", "Survey"]

@@ -43,6 +43,38 @@ class Survey:
     strange: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something that was looked at on a host.
+
+    `state`: ``ok``, ``note`` (it works, and this is good to know) or ``bad``; `fix` says what to
+    do.
+    """
+
+    host: str
+    check: str
+    state: str
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Belonging:
+    """Something of labkit's on a host: a ``run folder``, a ``disk``, or a ``machine`` whose folder
+    was removed under it.
+
+    `name` finds it again; `owner` is the key or the uuid of the slice it is of, empty where
+    nobody can tell. A `young` one may be of work that has only begun.
+    """
+
+    host: str
+    kind: str
+    name: str
+    owner: str
+    detail: str
+    young: bool = False
+
+
 class Engine(Protocol):
     """Carries slices. Safe to use from many threads.
 
@@ -83,6 +115,15 @@ class Engine(Protocol):
         self, slice_id: SliceId, host: str, listener: Callable[[Facts], None]
     ) -> Callable[[], None]:
         """Tell a function what happens to the machines; returns the way to stop that."""
+
+    def checks(self, tell: Listener) -> tuple[Check, ...]:
+        """Whether each host is ready for slices; tries out what can only be known by trying."""
+
+    def belongings(self) -> tuple[Belonging, ...]:
+        """All that is labkit's on the hosts that can be reached, of whatever slice."""
+
+    def remove(self, belonging: Belonging) -> None:
+        """End it and remove it; one that is gone by now is fine."""
 
     def close(self) -> None:
         """Let go of all connections; what runs goes on."""

@@ -12,9 +12,11 @@ from labkit.acceleration import Finding, find_acceleration, qemu_version
 from labkit.allocate import Allocation
 from labkit.calls import Facts
 from labkit.engines import looking
+from labkit.engines.belongings import find_belongings, remove_belonging
+from labkit.engines.checking import Checker
 from labkit.engines.doing import Doer
-from labkit.engines.engine import IsStopping, SliceId, Survey
-from labkit.engines.system_images import SystemImage, SystemImages
+from labkit.engines.engine import Belonging, Check, IsStopping, SliceId, Survey
+from labkit.engines.system_images import MICRO, SystemImage, SystemImages
 from labkit.errors import CommandTimeout, ConnectionLost, NoRoom, WorkerUnreachable
 from labkit.events import Listener, ignore
 from labkit.executor import Executor, fan_out
@@ -73,7 +75,7 @@ class HostsEngine:
         reached is seen whenever it is looked at."""
         if host not in self._sizes:
             try:
-                facts = self._survey(host, [])
+                facts = self.survey_host(host, [])
             except OUT_OF_REACH:
                 return Host(host, cores=0, memory_mb=0, reachable=False)
             memory = max(0, (facts["memory"] >> 20) - RESERVED_MB)
@@ -107,7 +109,7 @@ class HostsEngine:
         served = self._connected(slice_id, host)
         leftovers: tuple[Any, ...] = ()
         if served is None:
-            found = self._survey(host, [slice_id.key])["slices"]
+            found = self.survey_host(host, [slice_id.key])["slices"]
             if not found:
                 return {}
             facts = found[0]
@@ -131,14 +133,40 @@ class HostsEngine:
 
     def _survey_all(self, host: str) -> list[Survey]:
         try:
-            found = self._survey(host, None)["slices"]
+            found = self.survey_host(host, None)["slices"]
         except OUT_OF_REACH:
             return []
         return [looking.survey_of(host, facts) for facts in found]
 
-    def _survey(self, host: str, keys: list[str] | None) -> dict[str, Any]:
+    def survey_host(self, host: str, keys: list[str] | None) -> dict[str, Any]:
+        """What the worker program `survey` says of these slices, or of all."""
         question = json.dumps({"keys": keys}).encode()
         command = remote.program("survey")
+        result = self.executor.run(host, command, stdin=question, timeout=SURVEY_TIMEOUT)
+        return dict(json.loads(result.check().stdout))
+
+    # health
+
+    def checks(self, tell: Listener) -> tuple[Check, ...]:
+        if not self.is_real:
+            detail = "all of it is in this program's memory"
+            return tuple(Check(host, "simulator", "ok", detail) for host in self._hosts)
+        each = fan_out(lambda host: Checker(self, host, tell).checks(), self._hosts)
+        return tuple(check for checks in each for check in checks)
+
+    def belongings(self) -> tuple[Belonging, ...]:
+        if not self.is_real:
+            return ()
+        each = fan_out(lambda host: find_belongings(self, host), self._hosts)
+        return tuple(one for found in each for one in found)
+
+    def remove(self, belonging: Belonging) -> None:
+        remove_belonging(self, belonging)
+
+    def health(self, host: str, *, end: Sequence[str] = ()) -> dict[str, Any]:
+        """What the worker program of this name says; it first ends stray machines by uuid."""
+        question = json.dumps({"end": list(end)}).encode()
+        command = remote.program("health")
         result = self.executor.run(host, command, stdin=question, timeout=SURVEY_TIMEOUT)
         return dict(json.loads(result.check().stdout))
 
@@ -159,7 +187,7 @@ class HostsEngine:
     def acceleration(self, host: str, tell: Listener, *, again: bool = False) -> Finding:
         """What executes machines there, found by really starting one; remembered by the host."""
         if again or host not in self._found:
-            kernel = self._images.ensure(host, "micro", tell).kernel
+            kernel = self._images.ensure(host, MICRO, tell).kernel
             self._found[host] = find_acceleration(self.executor, host, kernel, again=again)
         return self._found[host]
 
@@ -172,6 +200,10 @@ class HostsEngine:
                 fix=f"Give it memory_mb={image.memory_mb} or more. Nothing was done.",
                 vm=machine.name,
             )
+
+    def find_image(self, host: str) -> SystemImage | None:
+        """The micro image there, if it is; nothing is built."""
+        return self._images.find(host, MICRO)
 
     def system_image(self, machine: MachineSpec, tell: Listener) -> SystemImage | None:
         """The kernel a machine is started with, if it has no disk to start from."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from labkit import rules
 from labkit.errors import UnknownImage
-from labkit.events import Listener
+from labkit.events import Listener, ignore
+from labkit.executor import Executor
 from labkit.micro import KERNEL_ARGUMENTS, MicroImage, build_micro, find_micro
 from labkit.programs.qemu import DirectKernel
 
@@ -27,6 +29,9 @@ class SystemImages(Protocol):
     def ensure(self, host: str, name: str, tell: Listener) -> SystemImage:
         """The image on that host; made or sent there now if it is not. Raises `UnknownImage`."""
 
+    def find(self, host: str, name: str) -> SystemImage | None:
+        """The image on that host if it is there."""
+
 
 class LocalSystemImages:
     """The images in this user's data directory, for a host that is this machine."""
@@ -42,13 +47,27 @@ class LocalSystemImages:
             )
         return _usable(found or build_micro(on_event=tell))
 
+    def find(self, host: str, name: str) -> SystemImage | None:
+        found = find_micro(name=name)
+        return None if found is None else _usable(found)
 
-class NoSystemImages:
-    """For a simulated host: it needs the names only."""
+
+class SimulatedSystemImages:
+    """For simulated hosts: their machines need a kernel that is there, whatever is in it."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
 
     def ensure(self, host: str, name: str, tell: Listener) -> SystemImage:
-        kernel = DirectKernel(f"/{name}/vmlinux", f"/{name}/initrd.cpio", KERNEL_ARGUMENTS)
+        folder = f"/tmp/labkit-system/{rules.name(name, 'image')}"
+        self._executor.run(host, ("mkdir", "-p", folder)).check()
+        for file in ("vmlinux", "initrd.cpio"):
+            self._executor.put(host, f"{folder}/{file}", b"simulated")
+        kernel = DirectKernel(f"{folder}/vmlinux", f"{folder}/initrd.cpio", KERNEL_ARGUMENTS)
         return SystemImage(kernel, memory_mb=0)
+
+    def find(self, host: str, name: str) -> SystemImage | None:
+        return self.ensure(host, name, ignore)
 
 
 def _usable(image: MicroImage) -> SystemImage:

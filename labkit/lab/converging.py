@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labkit.allocate import Allocation, Taken, allocate
+from labkit.allocate import Allocation, Taken, allocate, empty
 from labkit.engines import Engine, SliceId
-from labkit.errors import NotSettled, TransferError, WorkerUnreachable
+from labkit.errors import NotSettled, SliceChanged, TransferError, WorkerUnreachable
 from labkit.events import Converged, Listener, PlanMade
 from labkit.lab.applying import Application
 from labkit.lab.expectation import expected_seconds
-from labkit.observed import Observed, links_still_there, vms_still_there
+from labkit.observed import NOTHING_THERE, Observed, links_still_there, vms_still_there
 from labkit.plan import Plan, plan
 from labkit.promise import Promise, promise
 from labkit.room import Host
@@ -34,6 +35,26 @@ class Outlook:
     plan: Plan
 
 
+Aim = Callable[[Record], Slice]
+
+
+def whole(record: Record) -> Slice:
+    """The aim of a deployment: all that is wished."""
+    return record.wish
+
+
+def nothing(record: Record) -> Slice:
+    """The aim of a deletion, which is off where somebody wishes for something again."""
+    if record.wish.vms:
+        raise SliceChanged(
+            f"slice {record.name!r} is not deleted",
+            why="another process has changed its wish meanwhile",
+            fix="Look at its wish; then delete it again, or deploy it.",
+            slice=record.name,
+        )
+    return record.wish
+
+
 def slice_id(record: Record) -> SliceId:
     """The names by which an engine knows a slice."""
     return SliceId(record.name, record.key, record.allocation.uuid)
@@ -44,7 +65,19 @@ def look_ahead(engine: Engine, store: Store, name: str) -> Outlook:
     record, taken = store.look(name)
     seen = engine.observe(slice_id(record), record.allocation)
     allocation = _allocated(record, taken, engine.hosts(), seen)
-    return _outlook(record, allocation, seen)
+    return _outlook(record, record.wish, allocation, seen)
+
+
+def preview(engine: Engine, store: Store, wish: Slice) -> Plan:
+    """What deploying a wish would do, whether its slice is there or not; nothing is saved."""
+    if wish.name in store.names():
+        record, taken = store.look(wish.name)
+        seen = engine.observe(slice_id(record), record.allocation)
+    else:
+        allocation = empty(wish.name, str(uuid.uuid4()))
+        record, taken, seen = Record(0, "", 0, wish, allocation), store.taken(), NOTHING_THERE
+    record = replace(record, wish=wish)
+    return _outlook(record, wish, _allocated(record, taken, engine.hosts(), seen), seen).plan
 
 
 def converge(
@@ -53,9 +86,12 @@ def converge(
     lease: Lease,
     tell: Listener,
     is_stopping: Callable[[], bool],
+    *,
+    aim: Aim = whole,
 ) -> Outlook:
     """Make a slice what it is wished to be; answers with what is there at the end.
 
+    `aim` is asked before each round for that part of the wish which is to be there.
     Raises what the failing step raised, `WorkerUnreachable` where a host cannot be looked at, and
     `NotSettled` when there is something to do again and again.
     """
@@ -71,7 +107,7 @@ def converge(
             lease,
             lambda found, taken: _allocated(found, taken, hosts, seen),  # noqa: B023
         )
-        now = _outlook(record, record.allocation, seen)
+        now = _outlook(record, aim(record), record.allocation, seen)
         if not now.plan:
             _refuse_unseen(name, now.plan)
             if applied:
@@ -96,15 +132,20 @@ def _allocated(record: Record, taken: Taken, hosts: tuple[Host, ...], seen: Obse
     return allocate(
         record.wish,
         record.allocation,
-        hosts,
+        [_as_seen(host, seen) for host in hosts],
         taken,
         still_there=vms_still_there(record.allocation, seen),
         links_still_there=links_still_there(record.allocation, seen),
     )
 
 
-def _outlook(record: Record, allocation: Allocation, seen: Observed) -> Outlook:
-    promised = promise(_with_files(record.wish), allocation)
+def _as_seen(host: Host, seen: Observed) -> Host:
+    """What can be reached is known by the last look, not by what a host once could give."""
+    return replace(host, reachable=host.reachable and host.name not in seen.unreachable)
+
+
+def _outlook(record: Record, wish: Slice, allocation: Allocation, seen: Observed) -> Outlook:
+    promised = promise(_with_files(wish), allocation)
     return Outlook(record, allocation, promised, seen, plan(promised, seen))
 
 

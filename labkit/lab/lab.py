@@ -8,13 +8,18 @@ from typing import Any, Self
 
 import pandas as pd
 
-from labkit.engines import Engine
+from labkit.engines import Belonging, Engine
+from labkit.errors import UnknownSlice
+from labkit.events import Listener, ignore
 from labkit.frames import frame
-from labkit.lab import reprs, tables
+from labkit.lab import doctor, reprs, tables
+from labkit.lab.converging import preview
 from labkit.lab.profiles import engine_of, store_of
 from labkit.lab.slice_handle import LabSlice
 from labkit.markup import Bundle
+from labkit.plan import Plan
 from labkit.store import Store
+from labkit.wish import Slice
 
 PROFILE = "LABKIT_PROFILE"
 DEFAULT_PROFILE = "local"
@@ -74,9 +79,19 @@ class Lab:
     def slice(self, name: str) -> LabSlice:
         """The slice of this name: a new, empty one, or the one that is there, running or not."""
         found = self._slices.get(name)
-        if found is None or name not in self._store.names():
-            found = self._slices[name] = LabSlice(self._engine, self._store, name)
+        if found is not None:
+            try:
+                found.reread()
+            except UnknownSlice:
+                pass  # deleted: what is there from now on is another one
+            else:
+                return found
+        found = self._slices[name] = LabSlice(self._engine, self._store, name)
         return found
+
+    def preview(self, wish: Slice) -> Plan:
+        """What deploying a wish would do; nothing is done, and its slice need not be there."""
+        return preview(self._engine, self._store, wish)
 
     @property
     def slices(self) -> pd.DataFrame:
@@ -96,6 +111,23 @@ class Lab:
             ),
             tables.SLICES_COLUMNS,
         )
+
+    def doctor(self, *, listener: Listener = ignore) -> pd.DataFrame:
+        """What is wrong here: one row per thing that was looked at, on hosts and in the store.
+
+        ``state`` is ``ok``, ``note`` (it works, and this is good to know) or ``bad``; ``detail``
+        is what was seen, ``fix`` what to do. Whether KVM works is found by really starting a
+        machine. Nothing is changed.
+        """
+        return doctor.checks_table(doctor.examine(self._engine, self._store, listener))
+
+    def orphans(self) -> tuple[Belonging, ...]:
+        """What lies on the hosts and belongs to no slice of this lab's store."""
+        return doctor.find_orphans(self._engine, self._store)
+
+    def remove_orphan(self, orphan: Belonging) -> None:
+        """End and remove one of `orphans`, unless a slice has it by now."""
+        doctor.remove_orphan(self._engine, self._store, orphan)
 
     def close(self) -> None:
         """Let go of all connections; what runs goes on."""

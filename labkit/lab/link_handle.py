@@ -11,7 +11,8 @@ from labkit.captures import Capture
 from labkit.lab import reprs
 from labkit.links import Links, LinkState
 from labkit.markup import Bundle
-from labkit.wish import LinkWish
+from labkit.measure import PACKETS, End, OnProgress, measure_link
+from labkit.wish import Impairment, LinkWish, split_end
 from labkit.wish.links import IMPAIRMENTS
 
 if TYPE_CHECKING:
@@ -78,9 +79,20 @@ class LabLink:
         """Capture its packets, for a ``with`` statement; see `labkit.captures.Capture`."""
         return self._slice.capture(self.name, snaplen=snaplen, where=where)
 
-    def measure(self, **settings: Any) -> pd.DataFrame:
-        """Compare what was asked of it with what is measured between its VMs."""
-        raise NotImplementedError
+    def measure(
+        self, *, packets: int = PACKETS, on_progress: OnProgress | None = None
+    ) -> pd.DataFrame:
+        """Compare what was asked of it with what packets between its VMs say.
+
+        One row per quantity and direction; see `labkit.measure.measure_link`.
+        """
+        asked = dict(self.wish.impairments)
+        ends = []
+        for end in self.wish.ends:
+            name, interface = split_end(end)
+            sends = asked.get(end, Impairment())
+            ends.append(End(name, self._slice.get_vm(name).guest, interface, sends))
+        return measure_link(self.name, ends, packets=packets, on_progress=on_progress)
 
     def _links(self) -> Links:
         return self._slice.engine.links(self._slice.id, self._slice.link_host(self.name))

@@ -8,7 +8,7 @@ import weakref
 from pathlib import Path
 
 from labkit.engines import Engine, HostsEngine
-from labkit.engines.system_images import LocalSystemImages, NoSystemImages
+from labkit.engines.system_images import LocalSystemImages, SimulatedSystemImages
 from labkit.errors import InvalidArgument
 from labkit.local import LocalExecutor
 from labkit.simulator.executor import SimulatedExecutor
@@ -24,7 +24,9 @@ def engine_of(profile: str) -> Engine:
         return HostsEngine(LOCAL, LocalExecutor(), (THIS_HOST,), LocalSystemImages(), is_real=True)
     if profile == SIMULATED:
         executor = SimulatedExecutor(workers=(THIS_HOST,))
-        return HostsEngine(SIMULATED, executor, (THIS_HOST,), NoSystemImages(), is_real=False)
+        return HostsEngine(
+            SIMULATED, executor, (THIS_HOST,), SimulatedSystemImages(executor), is_real=False
+        )
     raise InvalidArgument(
         f"profile is {profile!r}",
         why=f"the profiles are {LOCAL} (this machine) and {SIMULATED} (simulated)",

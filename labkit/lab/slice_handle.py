@@ -6,9 +6,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -21,7 +21,15 @@ from labkit.events import Event, GaveUp, Listener, Listeners, MachineTold
 from labkit.executor import Result, fan_out
 from labkit.lab import faces, reprs, tables
 from labkit.lab.applying import Application
-from labkit.lab.converging import Outlook, converge, look_ahead, slice_id
+from labkit.lab.converging import (
+    Aim,
+    Outlook,
+    converge,
+    look_ahead,
+    nothing,
+    slice_id,
+    whole,
+)
 from labkit.lab.link_handle import LabLink
 from labkit.lab.vm_handle import LabVM
 from labkit.markup import Bundle
@@ -31,9 +39,13 @@ from labkit.plan.again import take_away
 from labkit.plan.steps import SetLink
 from labkit.plan_frame import plan_frame
 from labkit.store import Lease, Record, Store
-from labkit.wish import Slice
+from labkit.wish import LinkWish, Slice
+from labkit.wish.links import link_wish
+from labkit.wish.vms import vm_wish
 
 MOST_EVENTS = 10_000
+
+Value = TypeVar("Value")
 
 
 class LabSlice:
@@ -106,8 +118,12 @@ class LabSlice:
             self._record = self._store.save_wish(wish, seen_version=self._record.version)
 
     def add_vm(self, name: str, **settings: Any) -> LabVM:
-        """Want one more VM; `settings` are those of `labkit.wish.VMWish`."""
-        self.set_wish(self.wish.with_vm(name, **settings))
+        """Want one more VM; `settings` are those of `labkit.wish.VMWish`.
+
+        One that is wished already, just so, is left as it is: a notebook can be run again.
+        """
+        if name not in self or self.wish[name] != vm_wish(name, **settings):
+            self.set_wish(self.wish.with_vm(name, **settings))
         return LabVM(self, name)
 
     def change_vm(self, name: str, **settings: Any) -> LabVM:
@@ -122,8 +138,12 @@ class LabSlice:
     def link(self, *ends: str, name: str | None = None, **settings: Any) -> LabLink:
         """Want a link between interfaces, two or more: ``link("r1:eth1", "r2:eth1", loss="1%")``.
 
-        An end may be only a VM's name: its first free interface is taken.
+        An end may be only a VM's name: its first free interface is taken. A link that joins these
+        ends already is left as it is, unless it should be another.
         """
+        there = self.wish.joining(*ends)
+        if there is not None and name in (None, there.name) and _is_so(there, settings):
+            return LabLink(self, there.name)
         before = {link.name for link in self.wish.links}
         self.set_wish(self.wish.with_link(*ends, name=name, **settings))
         made = next(link.name for link in self.wish.links if link.name not in before)
@@ -171,73 +191,85 @@ class LabSlice:
         Ctrl-C is safe: what is done stays, and `deploy` goes on from there.
         """
         with faces.progress(self):
-            self._converge()
+            self._seen = self._work(self._converge).seen
+        self._listen()
         return self.vms
 
     def delete(self) -> None:
         """End all of it and forget it; answers when it is gone. Again is fine."""
-        self._stopping.clear()
         try:
-            self.reread()
+            self._work(self._delete)
         except UnknownSlice:
             return
-        with self._at_work() as lease:
-            self._record = self._store.save_wish(
-                self.wish.emptied(), seen_version=self._record.version
-            )
-            converge(self._engine, self._store, lease, self.listeners, self._stopping.is_set)
-            self._store.remove(lease)
-        self._forget_ears()
         self._seen = Observed()
+        self._listen()
 
     def reset(self, *names: str) -> pd.DataFrame:
         """Start VMs anew, all or those named, as if they had never run: disks are made again."""
-        gone = {self.wish[name].name for name in names} or {vm.name for vm in self.wish.vms}
-        self._stopping.clear()
-        with self._at_work() as lease:
+        gone = {self.wish[name].name for name in names}
+
+        def anew(lease: Lease) -> Outlook:
             outlook = look_ahead(self._engine, self._store, self._name)
-            self._application(lease).apply(take_away(outlook.promised, outlook.seen, gone))
-        return self.deploy()
+            these = gone or {vm.name for vm in self.wish.vms}
+            self._application(lease).apply(take_away(outlook.promised, outlook.seen, these))
+            return self._converge(lease)
+
+        self._seen = self._work(anew).seen
+        self._listen()
+        return self.vms
 
     def stop(self) -> None:
         """Tell work on this slice in another thread to stop; it ends soon, by `Interrupted`."""
         self._stopping.set()
 
-    def _converge(self) -> Outlook:
-        self._stopping.clear()
+    def _work(self, do: Callable[[Lease], Value]) -> Value:
+        """Do something as the only one who works on the slice."""
         self.reread()
-        with self._at_work() as lease:
-            try:
-                outlook = converge(
-                    self._engine, self._store, lease, self.listeners, self._stopping.is_set
-                )
-            finally:
-                self._record = self._store.get(self._name)
-        self._seen = outlook.seen
-        self._listen()
-        return outlook
+        held = self._store.lease(self._name)
+        try:
+            with held as lease:
+                self._stopping.clear()
+                try:
+                    return do(lease)
+                except BaseException as error:
+                    self.listeners(GaveUp("", self._name, str(error) or type(error).__name__))
+                    raise
+                finally:
+                    with suppress(UnknownSlice):  # it was deleted
+                        self.reread()
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(
+                f"Work on slice {self._name!r} was interrupted: nothing of it goes on by itself, "
+                "what was done stays. deploy() goes on from here, delete() ends it."
+            )
+            raise
+        finally:
+            held.end()
+
+    def _converge(self, lease: Lease, aim: Aim = whole) -> Outlook:
+        return converge(
+            self._engine, self._store, lease, self.listeners, self._stopping.is_set, aim=aim
+        )
+
+    def _delete(self, lease: Lease) -> None:
+        emptied = self.wish.emptied()
+        self._record = self._store.save_wish(emptied, seen_version=self._record.version)
+        self._converge(lease, nothing)
+        self._store.remove(lease)
 
     def apply_link(self, name: str) -> None:
         """Do to a living link what is wished of it by now, and nothing else."""
         if not (self._seen and any(link.name == name for link in self._seen.links)):
             return
-        self._stopping.clear()
-        with self._at_work() as lease:
+
+        def set_link(lease: Lease) -> None:
             outlook = look_ahead(self._engine, self._store, self._name)
             steps = [step for step in outlook.plan.steps if isinstance(step, SetLink)]
             only = Plan(tuple(step for step in steps if step.name == name))
             self._application(lease).apply(only)
-        self.refresh()
 
-    @contextmanager
-    def _at_work(self) -> Iterator[Lease]:
-        """Alone at work on the slice; who listens hears of an early end."""
-        with self._store.lease(self._name) as lease:
-            try:
-                yield lease
-            except BaseException as error:
-                self.listeners(GaveUp("", self._name, str(error) or type(error).__name__))
-                raise
+        self._work(set_link)
+        self.refresh()
 
     def _application(self, lease: Lease) -> Application:
         return Application(
@@ -371,10 +403,11 @@ class LabSlice:
     def _listen(self) -> None:
         """Hear what happens to machines by itself, on every host that serves the slice."""
         with self._lock:
-            for host in self._seen.stewards if self._seen else ():
-                if host not in self._hears:
-                    hear = partial(self._hear, host)
-                    self._hears[host] = self._engine.listen(self.id, host, hear)
+            serving = self._seen.stewards if self._seen else frozenset()
+            for host in self._hears.keys() - serving:
+                self._hears.pop(host)()  # another one serves the slice there when it comes back
+            for host in serving - self._hears.keys():
+                self._hears[host] = self._engine.listen(self.id, host, partial(self._hear, host))
 
     def _hear(self, host: str, facts: Facts) -> None:
         subject = str(facts.get("name") or facts.get("link") or "")
@@ -382,5 +415,7 @@ class LabSlice:
         detail = str(facts.get("reason") or facts.get("stage") or "")
         self.listeners(MachineTold(host, subject, kind.removeprefix("machine-"), detail))
 
-    def _forget_ears(self) -> None:
-        self._hears.clear()
+
+def _is_so(link: LinkWish, settings: Mapping[str, Any]) -> bool:
+    """Whether a link has these settings; those not given may be any."""
+    return not settings or link_wish(link.name, link.ends, **settings) == link

@@ -1,8 +1,9 @@
 """The micro image: a small real Linux for lab machines, and how a machine is started from it.
 
+``ensure()`` answers it: as it was built before or installed as a wheel, else built now.
 ``build_micro()`` makes it from Debian packages, without root and without Debian's programs, and
 keeps it in the user's data directory; the same inputs give the same bytes. ``find_micro()`` looks
-for it and downloads nothing. Both answer a `MicroImage`: paths of `kernel` and `initrd`, their
+for it and downloads nothing. All answer a `MicroImage`: paths of `kernel` and `initrd`, their
 sha256, the packages, and `memory_mib`, the least memory a machine needs for it.
 
 A machine is started with these options of QEMU (besides its own: name, links, QMP)::
@@ -26,9 +27,20 @@ and luajit; all programs are in ``/usr/bin``, which ``/bin`` and ``/sbin`` are l
 
 from __future__ import annotations
 
-from labkit.micro.build import MicroImage, build_micro, find_micro, refresh_lock
+from labkit.micro.build import build_micro, ensure, refresh_lock
+from labkit.micro.image import MICRO, MicroImage, find_micro, list_micro, remove_micro
 
-__all__ = ["KERNEL_ARGUMENTS", "MicroImage", "build_micro", "find_micro", "refresh_lock"]
+__all__ = [
+    "KERNEL_ARGUMENTS",
+    "MICRO",
+    "MicroImage",
+    "build_micro",
+    "ensure",
+    "find_micro",
+    "list_micro",
+    "refresh_lock",
+    "remove_micro",
+]
 
 # Each is there for a reason: a serial console, a new start after a panic, and start-up work of the
 # kernel left out that a lab machine under software emulation never needs (a third of its time).

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import lzma
 import posixpath
+import re
 import stat
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from labkit.errors import PackageInvalid
 from labkit.micro.tree import Node, Tree
@@ -25,13 +27,27 @@ _UNPACK: dict[str, Callable[[bytes], bytes]] = {
 
 def files(deb: bytes, name: str) -> Tree:
     """What a package installs; hard links become copies, devices and owners are left out."""
+    with _part(deb, name, "data.tar") as tar:
+        return _tree(tar)
+
+
+def control(deb: bytes, name: str) -> dict[str, str]:
+    """The fields of a package's control file."""
+    with _part(deb, name, "control.tar") as tar:
+        text = _tree(tar)["/control"].data.decode()
+    return dict(re.findall(r"^([A-Za-z-]+): (.*)$", text, re.M))
+
+
+@contextlib.contextmanager
+def _part(deb: bytes, name: str, part: str) -> Iterator[tarfile.TarFile]:
+    """One of the two archives in a package; what is wrong with it is said in our words."""
     try:
-        member, packed = _data_member(deb)
-        suffix = posixpath.splitext(member)[1] if member != "data.tar" else ""
+        member, packed = _member(deb, part)
+        suffix = member.removeprefix(part)
         if suffix not in _UNPACK:
             raise _invalid(name, f"its files are packed as {suffix.lstrip('.')}")
         with tarfile.open(fileobj=io.BytesIO(_UNPACK[suffix](packed))) as tar:
-            return _tree(tar)
+            yield tar
     except (ValueError, EOFError, OSError, KeyError, lzma.LZMAError, zlib.error) as error:
         if isinstance(error, PackageInvalid):
             raise
@@ -59,11 +75,11 @@ def members(archive: bytes) -> dict[str, bytes]:
     return found
 
 
-def _data_member(deb: bytes) -> tuple[str, bytes]:
+def _member(deb: bytes, part: str) -> tuple[str, bytes]:
     for member, body in members(deb).items():
-        if member.startswith("data.tar"):
+        if member.startswith(part):
             return member, body
-    raise ValueError("it has no data.tar")
+    raise ValueError(f"it has no {part}")
 
 
 def _tree(tar: tarfile.TarFile) -> Tree:

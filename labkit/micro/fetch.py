@@ -143,12 +143,29 @@ def _sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[BinaryIO]:
-    """Hold a lock file: other processes wait until this one is done."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
+def exclusive(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[BinaryIO]:
+    """Hold a lock file: other processes wait until this one is done.
+
+    `on_wait` is called when another one holds it.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_wait()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_still(path, file):  # one that was removed meanwhile keeps nobody out
+                yield file
+                return
+
+
+def _is_still(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

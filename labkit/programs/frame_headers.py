@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from labkit.programs import payload_texts
+
 Row = dict[str, Any]
 
 ETHERTYPES = {
@@ -18,6 +20,7 @@ ETHERTYPES = {
     0x86DD: "IPv6",
     0x8100: "802.1Q",
     0x8847: "MPLS",
+    0x88A8: "802.1ad",
     0x88CC: "LLDP",
 }
 IP_PROTOCOLS = {
@@ -40,10 +43,13 @@ ICMP_TEXTS = {
     (3, 0): "Destination unreachable (network)",
     (3, 1): "Destination unreachable (host)",
     (3, 3): "Destination unreachable (port)",
+    (3, 2): "Destination unreachable (protocol)",
     (3, 4): "Destination unreachable (fragmentation needed)",
+    (3, 13): "Destination unreachable (administratively prohibited)",
     (5, 1): "Redirect (host)",
     (8, 0): "Echo (ping) request",
     (11, 0): "Time-to-live exceeded",
+    (11, 1): "Fragment reassembly time exceeded",
 }
 ICMP6_TEXTS = {
     1: "Destination unreachable",
@@ -56,8 +62,8 @@ ICMP6_TEXTS = {
     135: "Neighbor solicitation",
     136: "Neighbor advertisement",
 }
-DHCP_TEXTS = {1: "Discover", 2: "Offer", 3: "Request", 5: "ACK", 6: "NAK", 7: "Release"}
-DHCP_COOKIE = b"\x63\x82\x53\x63"
+IPV6_OPTIONS, IPV6_FRAGMENT = (0, 43, 60), 44  # hop-by-hop, routing, destination options
+TAGS = (0x8100, 0x88A8)
 
 
 def dissect(data: bytes) -> Row:
@@ -65,7 +71,7 @@ def dissect(data: bytes) -> Row:
     row: Row = {"protocol": "Ethernet", "info": ""}
     try:
         _ethernet(data, row)
-    except struct.error:
+    except (struct.error, IndexError):
         row["info"] = f"{row['info']} [cut off]".lstrip()
     return row
 
@@ -79,11 +85,14 @@ def _ethernet(data: bytes, row: Row) -> None:
     row["eth_destination"] = row["destination"] = _mac(destination)
     row["eth_source"] = row["source"] = _mac(source)
     start = 14
-    if kind == 0x8100:
+    while kind in TAGS:  # the innermost is the machines' own
         tag, kind = struct.unpack_from("!HH", data, start)
         row["vlan"], start = tag & 0xFFF, start + 4
     if kind < 1536:  # a length: IEEE 802.2
-        row["protocol"] = "STP" if data[start : start + 2] == b"\x42\x42" else "LLC"
+        is_stp = data[start : start + 2] == b"\x42\x42"
+        row["protocol"] = "STP" if is_stp else "LLC"
+        if is_stp:
+            _stp(data[start + 3 :], row)
         return
     row["eth_type"] = kind
     row["protocol"] = ETHERTYPES.get(kind, "Ethernet")
@@ -100,7 +109,11 @@ def _arp(data: bytes, row: Row) -> None:
         return
     asks, asked = str(ipaddress.IPv4Address(sender_ip)), str(ipaddress.IPv4Address(target_ip))
     row["arp_sender_ip"], row["arp_target_ip"] = asks, asked
-    if operation == 1:
+    if operation == 1 and asks == asked:
+        row["info"] = f"ARP Announcement for {asked}"
+    elif operation == 1 and asks == "0.0.0.0":
+        row["info"] = f"Who has {asked}? (ARP Probe)"
+    elif operation == 1:
         row["info"] = f"Who has {asked}? Tell {asks}"
     else:
         row["info"] = f"{asks} is at {_mac(sender)}"
@@ -128,10 +141,15 @@ def _ipv6(data: bytes, row: Row) -> None:
     row["ip_source"] = row["source"] = str(ipaddress.IPv6Address(source))
     row["ip_destination"] = row["destination"] = str(ipaddress.IPv6Address(destination))
     row["ip_ttl"], body = ttl, data[40 : 40 + length]
-    while protocol in (0, 43, 60) and len(body) >= 8:  # hop-by-hop, routing, destination options
-        protocol, body = body[0], body[8 + 8 * body[1] :]
+    offset = 0
+    while protocol in (*IPV6_OPTIONS, IPV6_FRAGMENT) and len(body) >= 8:
+        if protocol == IPV6_FRAGMENT:
+            offset, size = int.from_bytes(body[2:4], "big") >> 3, 8
+        else:
+            size = 8 + 8 * body[1]
+        protocol, body = body[0], body[size:]
     row["ip_protocol"] = protocol
-    _transport(body, row, protocol, offset=0)
+    _transport(body, row, protocol, offset=offset)
 
 
 def _transport(data: bytes, row: Row, protocol: int, *, offset: int) -> None:
@@ -140,9 +158,48 @@ def _transport(data: bytes, row: Row, protocol: int, *, offset: int) -> None:
     if offset:
         row["info"] = f"fragment at byte {8 * offset}"
         return
-    layer = {1: _icmp, 6: _tcp, 17: _udp, 58: _icmpv6}.get(protocol)
+    layer = {1: _icmp, 4: _inner, 6: _tcp, 17: _udp, 58: _icmpv6, 89: _ospf}.get(protocol)
     if layer:
         layer(data, row)
+
+
+def _inner(data: bytes, row: Row) -> None:
+    _tunnel(_ipv4, data, row, "")
+
+
+def _tunnel(layer: Callable[[bytes, Row], None], data: bytes, row: Row, name: str) -> None:
+    """A packet in a packet: told in the line, as the columns are those of the outer one.
+
+    What is in a third one is not looked at, so that no packet leads us ever deeper.
+    """
+    if "inside" in row:
+        return
+    inside: Row = {"inside": True, "protocol": "Ethernet", "info": ""}
+    try:
+        layer(data, inside)
+    except (struct.error, IndexError):
+        inside["info"] += " [cut off]"
+    way = f"{inside.get('source', '?')} → {inside.get('destination', '?')}"
+    row["info"] = f"{name}{inside['protocol']} {way} {inside['info']}".rstrip()
+
+
+def _ospf(data: bytes, row: Row) -> None:
+    row["info"] = payload_texts.ospf(data) or row["info"]
+
+
+def _stp(data: bytes, row: Row) -> None:
+    version, kind = struct.unpack_from("!xxBB", data)
+    if kind == 0x80:
+        row["info"] = "Topology Change Notification"
+        return
+    root, cost, bridge, port = struct.unpack_from("!5x8sI8sH", data)
+    own = "root" if root == bridge else f"root {_bridge(root)}, cost {cost}"
+    name = "RST" if version == 2 else "Conf"
+    row["info"] = f"{name} of {_bridge(bridge)}, {own}, port 0x{port:04x}"
+
+
+def _bridge(number: bytes) -> str:
+    return f"{int.from_bytes(number[:2], 'big')}/{_mac(number[2:])}"
 
 
 def _icmp(data: bytes, row: Row) -> None:
@@ -164,7 +221,7 @@ def _icmpv6(data: bytes, row: Row) -> None:
         row["info"] += f" id={number}, seq={sequence}, hop limit={row['ip_ttl']}"
     elif kind in (135, 136):
         (target,) = struct.unpack_from("!16s", data, 8)
-        row["info"] += f" {ipaddress.IPv6Address(target)}"
+        row["info"] += f" {'for' if kind == 135 else 'of'} {ipaddress.IPv6Address(target)}"
 
 
 def _tcp(data: bytes, row: Row) -> None:
@@ -188,6 +245,10 @@ def _tcp(data: bytes, row: Row) -> None:
     )
     if payload:
         row["protocol"] = _known(TCP_PORTS, source, destination, "TCP")
+        body = data[(offset >> 4) * 4 :]
+        texts = {"BGP": payload_texts.bgp, "HTTP": payload_texts.http, "TLS": payload_texts.tls}
+        if row["protocol"] in texts:
+            row["info"] = texts[row["protocol"]](body) or row["info"]
 
 
 def _udp(data: bytes, row: Row) -> None:
@@ -197,34 +258,32 @@ def _udp(data: bytes, row: Row) -> None:
     row["payload_length"] = max(0, length - 8)
     row["protocol"] = _known(UDP_PORTS, source, destination, "UDP")
     row["info"] = f"{source} → {destination} Len={row['payload_length']}"
-    more: dict[str, Callable[[bytes], str]] = {"DNS": _dns, "DHCP": _dhcp}
+    more: dict[str, Callable[[bytes, Row], None]] = {
+        "DNS": _dns,
+        "DHCP": _dhcp,
+        "RIP": _rip,
+        "VXLAN": _vxlan,
+    }
     if row["protocol"] in more:
-        row["info"] = more[row["protocol"]](body) or row["info"]
+        more[row["protocol"]](body, row)
 
 
 def _known(ports: dict[int, str], source: int, destination: int, other: str) -> str:
     return ports.get(destination) or ports.get(source) or other
 
 
-def _dns(data: bytes) -> str:
-    number, flags, questions, answers = struct.unpack_from("!HHHH", data)
-    labels, position = [], 12
-    while questions and position < len(data) and 0 < data[position] < 64:
-        labels.append(data[position + 1 : position + 1 + data[position]].decode("ascii", "replace"))
-        position += 1 + data[position]
-    name = ".".join(labels) or "."
-    if flags & 0x8000:
-        return f"Response 0x{number:04x} {name}, {answers} answers, status {flags & 15}"
-    return f"Query 0x{number:04x} {name}"
+def _dns(data: bytes, row: Row) -> None:
+    row["info"], row["dns_name"] = payload_texts.dns(data)
 
 
-def _dhcp(data: bytes) -> str:
-    if data[236:240] != DHCP_COOKIE:
-        return ""
-    address, position = ipaddress.IPv4Address(data[16:20]), 240
-    while position + 2 < len(data) and data[position] != 255:
-        if data[position] == 53:
-            kind = DHCP_TEXTS.get(data[position + 2], f"type {data[position + 2]}")
-            return f"DHCP {kind}" + (f" {address}" if int(address) else "")
-        position += 1 if data[position] == 0 else 2 + data[position + 1]
-    return ""
+def _dhcp(data: bytes, row: Row) -> None:
+    row["info"] = payload_texts.dhcp(data) or row["info"]
+
+
+def _rip(data: bytes, row: Row) -> None:
+    row["info"] = payload_texts.rip(data)
+
+
+def _vxlan(data: bytes, row: Row) -> None:
+    network, frame = payload_texts.vxlan(data)
+    _tunnel(_ethernet, frame, row, f"VNI {network}: ")

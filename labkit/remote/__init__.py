@@ -50,7 +50,7 @@ numbers, offset and length, and that many bytes; length 0 ends. Last comes ``{"s
 (``got``, ``wanted``) or ``idle``.
 
 ``start`` and ``relay`` find, start and reach the steward of a slice, ``survey`` looks at what is
-there without one; see there.
+there without one, ``health`` at what may be wrong there; see there.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ import functools
 from collections.abc import Sequence
 from importlib import resources
 
-PROGRAMS = ("overlays", "receive", "start", "relay", "survey")
+PROGRAMS = ("overlays", "receive", "start", "relay", "survey", "health")
 FUTURE = "from __future__ import annotations\n"  # may stand only once, at the top
 INTERPRETER = ("python3", "-IS", "-c")
 

@@ -8,11 +8,14 @@ import fcntl
 import json
 import os
 import signal
+import stat
 import sys
 from typing import Any, Dict, Iterator, NoReturn, Union
 
 Facts = Dict[str, Any]
 MIB = 1 << 20
+LIMIT = 107  # bytes of a socket's path
+LONGEST = "m65535/serial"  # of the sockets below the run folder
 
 
 class Problem(Exception):
@@ -46,6 +49,30 @@ def nearest(folder: str) -> str:
 def run_base() -> str:
     """Where the run folders of this user's slices lie."""
     return os.path.abspath(os.environ.get("LABKIT_RUN_DIR") or "/tmp/labkit-%d" % os.getuid())
+
+
+def run_folder(key: str) -> str:
+    """A slice's run folder; a `Problem` where its sockets' paths would be too long."""
+    folder = os.path.join(run_base(), key)
+    longest = os.path.join(folder, LONGEST)
+    if len(os.fsencode(longest)) > LIMIT:
+        length = len(os.fsencode(longest))
+        raise Problem("path-too-long", path=longest, length=length, limit=LIMIT)
+    return folder
+
+
+def why_unsafe(path: str, *, private: bool) -> Union[str, None]:
+    """What is wrong with a folder that only this user may change, and `private`: enter."""
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        return "it is not a folder"
+    if status.st_uid != os.getuid():
+        return "it belongs to user %d" % status.st_uid
+    if private and status.st_mode & 0o077:
+        return "others may enter it (mode %o)" % stat.S_IMODE(status.st_mode)
+    if status.st_mode & 0o022:
+        return "others may write to it (mode %o)" % stat.S_IMODE(status.st_mode)
+    return None
 
 
 def try_lock(path: str) -> Union[int, None]:

@@ -20,38 +20,16 @@ import fcntl
 import json
 import os
 import select
-import stat
 import subprocess
 import sys
 import time
-from typing import Any, Dict, Optional
+from typing import Optional
 
-from labkit.remote.shared import run_base
+from labkit.remote.shared import Facts, Problem, run_folder, why_unsafe
 
-Facts = Dict[str, Any]
-
-LIMIT = 107  # bytes of a socket's path
-LONGEST = "m65535/serial"  # of the sockets below the run folder
 START_SECONDS = 20.0
 PAUSE = 0.02
 LOG_TAIL = 2000
-
-
-class Problem(Exception):
-    """Ends the program with an answer."""
-
-    def __init__(self, code: str, **facts: Any) -> None:
-        super().__init__(code)
-        self.facts = dict(facts, code=code)
-
-
-def folder_of(key: str) -> str:
-    folder = os.path.join(run_base(), key)
-    longest = os.path.join(folder, LONGEST)
-    if len(os.fsencode(longest)) > LIMIT:
-        length = len(os.fsencode(longest))
-        raise Problem("path-too-long", path=longest, length=length, limit=LIMIT)
-    return folder
 
 
 def make_private(folder: str) -> None:
@@ -62,16 +40,7 @@ def make_private(folder: str) -> None:
     except OSError as error:
         raise Problem("not-writable", folder=folder, reason=error.strerror) from error
     for one in (os.path.dirname(folder), folder):
-        status = os.lstat(one)
-        reason = None
-        if not stat.S_ISDIR(status.st_mode):
-            reason = "it is not a folder"
-        elif status.st_uid != os.getuid():
-            reason = "it belongs to user %d" % status.st_uid
-        elif one == folder and status.st_mode & 0o077:
-            reason = "others may enter it (mode %o)" % stat.S_IMODE(status.st_mode)
-        elif status.st_mode & 0o022:
-            reason = "others may write to it (mode %o)" % stat.S_IMODE(status.st_mode)
+        reason = why_unsafe(one, private=one == folder)
         if reason:
             raise Problem("folder-unsafe", folder=one, reason=reason)
 
@@ -168,7 +137,7 @@ def look(folder: str, program: bytes, build: str, version: str) -> Facts:
 def main(key: str, build: str, version: str) -> int:
     os.umask(0o077)
     try:
-        answer = look(folder_of(key), sys.stdin.buffer.read(), build, version)
+        answer = look(run_folder(key), sys.stdin.buffer.read(), build, version)
     except Problem as problem:
         answer = {"ok": False, "problem": problem.facts}
     sys.stdout.write(json.dumps(answer) + "\n")

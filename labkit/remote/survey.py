@@ -20,7 +20,7 @@ import json
 import os
 import re
 import sys
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from labkit.remote.shared import run_base
 from labkit.remote.steward.process import MACHINE_FILE, PID_FILE, is_machine, locked_by
@@ -29,7 +29,7 @@ FOLDER = re.compile(r"[0-9a-f]{8}")
 MACHINE_FOLDER = re.compile(r"m([0-9]{1,5})")
 OURS = {"control", "steward.json", "state.json", "steward.log", "steward.log.1", "steward.pyz"}
 OURS |= {"state.json.part", "steward.json.part", "steward.pyz.part", "start.lock", "lock"}
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+GROUPS = "/sys/fs/cgroup"
 
 
 def survey(keys: Optional[List[str]]) -> Dict[str, Any]:
@@ -113,15 +113,30 @@ def memory_facts() -> Dict[str, int]:
 
 
 def limits() -> List[int]:
-    """What control groups allow; a container often has less than its host."""
-    found = []
-    for path in LIMITS:
+    """What this process's control groups allow; a container often has less than its host."""
+    found: List[int] = []
+    with open("/proc/self/cgroup") as file:
+        lines = [line.strip().split(":", 2) for line in file]
+    for _number, kinds, group in lines:
+        if not kinds:
+            found += _limit(GROUPS, group, "memory.max")
+        elif "memory" in kinds.split(","):
+            found += _limit(GROUPS + "/memory", group, "memory.limit_in_bytes")
+    return found
+
+
+def _limit(base: str, group: str, name: str) -> Iterator[int]:
+    """The limits of a group and of those around it; in a container its own is the outermost."""
+    while True:
+        path = os.path.join(base, group.strip("/"), name)
         if os.path.exists(path):
             with open(path) as file:
                 text = file.read().strip()
             if text.isdigit():
-                found.append(int(text))
-    return found
+                yield int(text)
+        if group in ("/", ""):
+            return
+        group = os.path.dirname(group)
 
 
 def main() -> int:

@@ -55,10 +55,14 @@ class Clock:
         """Give other threads a real moment: what we wait for is theirs to do."""
         threading.Event().wait(0.001)
 
+    def show(self, moment: int) -> None:
+        """Show a moment to which somebody has already waited."""
+        with self._lock:
+            self._moment = max(self._moment, moment)
+
     def move(self, start: int, end: int) -> None:
         """Go from one moment to another: the one place where a simulation really waits."""
         rest = end - max(start, self._moment)
         if self.pace and rest > 0:
             threading.Event().wait(rest / SECOND * self.pace)
-        with self._lock:
-            self._moment = max(self._moment, end)
+        self.show(end)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 
-from labkit import rules
+from labkit import remote, rules
 from labkit.errors import TransferError
 from labkit.executor import (
     DEFAULT_TIMEOUT,
     BaseExecutor,
+    Connection,
     Result,
     Stream,
     output_too_large,
@@ -17,6 +18,7 @@ from labkit.executor import (
     timed_out,
 )
 from labkit.simulator.clock import SECOND, Clock
+from labkit.simulator.connection import SimulatedConnection
 from labkit.simulator.faults import (
     CONNECTING,
     EVERYWHERE,
@@ -28,8 +30,10 @@ from labkit.simulator.faults import (
 )
 from labkit.simulator.machine import Buffer, Machine, Program, Running, Stop, TooMuchOutput
 from labkit.simulator.manager import SimulatedManager
+from labkit.simulator.qemu.handle import SimulatedMachine, find_machine
 from labkit.simulator.stream import SimulatedStream
 from labkit.simulator.transcript import Entry, Record, Transcript
+from labkit.simulator.worker import Worker
 from labkit.simulator.workers import (
     CONNECT_SECONDS,
     ROUND_TRIP_SECONDS,
@@ -38,6 +42,7 @@ from labkit.simulator.workers import (
     make_worker,
     put_file,
 )
+from labkit.simulator.world import World
 
 
 class SimulatedExecutor(BaseExecutor):
@@ -62,13 +67,15 @@ class SimulatedExecutor(BaseExecutor):
 
     def __init__(self, *, pace: float = 0.0, workers: Iterable[str] | None = None) -> None:
         self.clock = Clock(pace)
+        self.world = World(self.clock)
         self.manager = SimulatedManager(self.clock)
         self.faults = Faults()
         self._transcript = Transcript(self.clock)
-        self._workers: dict[str, Machine] = {}
+        self._workers: dict[str, Worker] = {}
         self._known = None if workers is None else tuple(map(rules.host, workers))
         self._connected: set[str] = set()
         self._streams: list[SimulatedStream] = []
+        self._connections: list[SimulatedConnection] = []
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -80,12 +87,12 @@ class SimulatedExecutor(BaseExecutor):
         """Every command that has ended, in the order in which they were sent."""
         return self._transcript.entries()
 
-    def worker(self, host: str) -> Machine:
+    def worker(self, host: str) -> Worker:
         """A worker: its `files`, its `programs`, its size. Safe to change."""
         rules.host(host, "host")
         with self._lock:
             if host not in self._workers:
-                self._workers[host] = make_worker(host, self.clock, self.faults)
+                self._workers[host] = make_worker(host, self.world, self.faults)
             return self._workers[host]
 
     # ---- faults
@@ -126,6 +133,21 @@ class SimulatedExecutor(BaseExecutor):
         """Forget the faults scripted for a worker, or all of them. Files stay as they are."""
         self.faults.heal(host)
 
+    # ---- machines
+
+    def machine(self, host: str, name: str) -> SimulatedMachine:
+        """A machine that runs on a worker, by its name: to let something happen to it."""
+        return find_machine(self.worker(host), name)
+
+    def kill_steward(self, host: str, key: str = "") -> None:
+        """End the steward of a slice on a worker, or all, without warning: machines live on."""
+        worker = self.worker(host)
+        with self.world.entered():
+            for steward in list(worker.stewards.values()):
+                if key in ("", steward.facts["slice"]):
+                    steward.kill()
+            self.world.hear()
+
     # ---- Executor
 
     def run(
@@ -148,6 +170,19 @@ class SimulatedExecutor(BaseExecutor):
             self._streams = [*(open_ for open_ in self._streams if not open_.is_closed), stream]
         return stream
 
+    def connect(self, host: str, path: str) -> Connection:
+        """A connection to a steward."""
+        command = self._check(host, remote.program("relay", path), DEFAULT_TIMEOUT)
+        record = self._transcript.begin(host, readable(command))
+        with record.noting_errors():
+            worker, fault = self._reach(record, command, is_stream=True)
+            connection = SimulatedConnection(worker, path, self._transcript, fault)
+        record.end(0)
+        with self._lock:
+            self._connections = [*(one for one in self._connections if not one.is_closed)]
+            self._connections.append(connection)
+        return connection
+
     def put(self, host: str, path: str, data: bytes, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         command = self._check(host, ("put", path), timeout)
         _transferred("write", path, self._run(host, command, data, timeout, put_file))
@@ -161,8 +196,11 @@ class SimulatedExecutor(BaseExecutor):
         with self._lock:
             super().close()
             streams, self._streams = self._streams, []
+            connections, self._connections = self._connections, []
         for stream in streams:
             stream.close()
+        for connection in connections:
+            connection.close()
 
     # ---- inside
 
@@ -188,7 +226,7 @@ class SimulatedExecutor(BaseExecutor):
 
     def _reach(
         self, record: Record, command: tuple[str, ...], *, is_stream: bool
-    ) -> tuple[Machine, Fault | None]:
+    ) -> tuple[Worker, Fault | None]:
         """The worker, and the fault that will hit the way back; raises when the way is broken."""
         host = record.host
         fault = self.faults.of_connection(host, record.line, is_stream=is_stream)

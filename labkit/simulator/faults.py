@@ -39,7 +39,14 @@ WORKING = {  # a program does not do its work
     "read-only": "the worker's disk is mounted read-only",
 }
 RECEIVING = {"corrupt-transfer": "a base image arrives with a flipped bit"}
-KINDS = {**CONNECTING, **SENDING, **STREAMING, **WORKING, **RECEIVING}
+BOOTING = {  # a machine's guest does not start as it should; `on` is the machine's name
+    "slow-boot": "the guest takes 40 s more to get ready",
+    "never-ready": "the guest boots, but its agent never answers",
+    "boot-loop": "the guest reboots again and again",
+    "boot-panic": "the guest's kernel panics while it boots",
+    "boot-dies": "QEMU is killed while the guest boots",
+}
+KINDS = {**BOOTING, **CONNECTING, **SENDING, **STREAMING, **WORKING, **RECEIVING}
 ERROR_NUMBERS = {"no-space": errno.ENOSPC, "read-only": errno.EROFS}
 REMOTE = "python3 labkit:"
 
@@ -109,6 +116,10 @@ class Faults:
     def hide(self, host: str, name: str) -> bool:
         """Whether a program is missing, asked without starting it."""
         return self._take(("missing",), host, lambda on: _begins(name, on)) is not None
+
+    def of_boot(self, host: str, machine: str) -> Fault | None:
+        """The fault that hits a machine's guest when it starts."""
+        return self._take(tuple(BOOTING), host, lambda on: on in ("", machine))
 
     def of_content(self, host: str) -> Fault | None:
         """The fault that hits bytes that are received."""

@@ -1,7 +1,7 @@
 """Simulated machines and processes: what a simulated program is started with, and how it runs.
 
 A program is a plain function of its `Process` that returns its status, or a generator that does
-and that yields what it waits for: time (`Wait`) or its input (`INPUT`). It has no thread; whoever
+and that yields what it waits for: time or its input (`Wait`). It has no thread; whoever
 wants its output drives it (`Running`), so that timeouts and interrupts are exact.
 """
 
@@ -23,6 +23,7 @@ from labkit.executor import MAX_OUTPUT, NO_SUCH_PROGRAM, SIGNALLED
 from labkit.simulator.clock import SECOND, Clock
 from labkit.simulator.faults import Fault, Faults, readable
 from labkit.simulator.files import FileTree
+from labkit.simulator.waiting import Signal
 
 PROGRAM_SECONDS = 0.002  # what starting any program takes
 BIN_FOLDERS = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
@@ -33,15 +34,17 @@ class Wait:
     """The program sleeps, or works, for this long; 0 only gives others a turn.
 
     With `for_input` it goes on as soon as there is standard input, or its end; `is_contended`
-    says that it waits for what another program does.
+    says that it waits for what another program does. In a guest it also goes on when there is
+    something in `source`, or when `signal` fires.
     """
 
     seconds: float
     for_input: bool = False
     is_contended: bool = False
+    source: Buffer | None = None
+    signal: Signal | None = None
 
 
-INPUT = Wait(math.inf, for_input=True)
 TURN = Wait(0)
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Wait, None, T]
@@ -64,11 +67,21 @@ class Buffer:
         self.data = bytearray(data)
         self.ended = ended
         self.limit = limit
+        self.changed = Signal()
 
     def write(self, data: bytes, /) -> None:
         self.data += data
         if len(self.data) > self.limit:
             raise TooMuchOutput
+        self.changed.fire()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self.ended = True
+        self.changed.fire()
+
+    def abandon(self) -> None:
+        """Nobody reads it any more."""
 
     def take(self, size: int) -> bytes:
         """Up to `size` bytes from its start; all when `size` is negative."""
@@ -97,6 +110,8 @@ class Process:
     folder: str
     environment: dict[str, str] = field(default_factory=dict)
     pid: int = 0
+    leader: int = 0  # the process that all in its group came from; 0 is itself
+    owner: int = 0  # the process that it ends with
 
     @property
     def files(self) -> FileTree:
@@ -118,14 +133,19 @@ class Process:
     def read(self, size: int) -> Steps[bytes]:
         """Up to `size` bytes of standard input, as soon as there are any; ``b""`` at its end."""
         while not self.stdin.data and not self.stdin.ended:
-            yield INPUT
+            yield self._input()
         return self.stdin.take(size)
 
     def read_all(self) -> Steps[bytes]:
         """All of standard input."""
+        data = bytearray()
         while not self.stdin.ended:
-            yield INPUT
-        return self.stdin.take(-1)
+            yield self._input()
+            data += self.stdin.take(-1)
+        return bytes(data + self.stdin.take(-1))
+
+    def _input(self) -> Wait:
+        return Wait(math.inf, for_input=True, source=self.stdin)
 
     def start(
         self,
@@ -155,6 +175,15 @@ Program: TypeAlias = Callable[[Process], int | Steps[int]]
 def encode(text: str) -> bytes:
     """Text as a program's bytes; arguments that were no UTF-8 come out as they went in."""
     return text.encode("utf-8", "surrogateescape")
+
+
+class Job(Protocol):
+    """Something that runs beside the program that has started it."""
+
+    pid: int
+
+    def wait(self) -> Steps[int]:
+        """Its status, once it has ended."""
 
 
 class Machine:
@@ -203,6 +232,30 @@ class Machine:
         home = self.files.home
         environment = {"HOME": home, "USER": self.user, "PATH": ":".join(BIN_FOLDERS), "PWD": home}
         return Process(self, argv, stdin, stdout, stderr, home, environment, next(self.pids))
+
+    has_background = False  # whether programs can run side by side
+
+    def run_beside(self, process: Process, steps: Steps[int], sink: Buffer | None = None) -> Job:
+        """Let steps run by themselves; `sink` is ended with them."""
+        raise NotImplementedError
+
+    def pipe(self) -> Buffer:
+        """What one program writes to while another reads."""
+        raise NotImplementedError
+
+    def jobs(self, leader: int) -> list[Job]:
+        """What a process has let run beside it."""
+        del leader
+        return []
+
+    def kill(self, pid: int, number: int) -> bool:
+        """Send a signal that ends a process; False when there is none."""
+        del pid, number
+        return False
+
+    def shell_words(self, name: str, message: str) -> str:
+        """A complaint of the shell, as the one of this machine puts it."""
+        return f"{name}: 1: {message}"
 
     def start(self, process: Process, program: Program | None = None) -> Steps[int]:
         """Run a program to its end, with the faults that are scripted for it.

@@ -22,21 +22,27 @@ Clock = Callable[[], float]
 
 
 class Lease:
-    """Held while it is used as a context; `check` inside a transaction proves that it still is."""
+    """Held while it is used as a context; `check` inside a transaction proves that it still is.
 
-    def __init__(
-        self, database: Database, slice_id: int, slice_name: str, clock: Clock, *, token: str
-    ) -> None:
+    It is taken, kept alive and given back by a thread of its own, which hears no Ctrl-C. Entering
+    raises `SliceInUse`.
+    """
+
+    def __init__(self, database: Database, slice_id: int, slice_name: str, clock: Clock) -> None:
         self.slice_id = slice_id
         self.slice_name = slice_name
-        self._token = token
+        self._token = uuid.uuid4().hex
         self._database = database
         self._clock = clock
+        self._taken = threading.Event()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="labkit-lease", daemon=True)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._hold, name="labkit-lease", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._taken.wait()
+        self._tell_error()
         return self
 
     def __exit__(
@@ -45,11 +51,19 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.end()
+        if error is None:
+            self._tell_error()
+
+    def end(self) -> None:
+        """Give it back, again or for the first time.
+
+        For a ``finally`` around the context: Ctrl-C may come when the context is just entered or
+        left, and then nobody else would end it.
+        """
         self._ended.set()
-        if self._thread.is_alive():
+        if self._thread.ident is not None:
             self._thread.join()
-        with self._database.writing() as connection:
-            connection.execute(delete(leases).where(leases.c.token == self._token))
 
     def check(self, connection: Connection) -> None:
         """Raise `SliceInUse` when another process has taken the slice over."""
@@ -71,6 +85,46 @@ class Lease:
             done = connection.execute(update(leases).where(mine).values(beat=self._clock()))
             return bool(done.rowcount)
 
+    def _tell_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _hold(self) -> None:
+        try:
+            try:
+                self._take()
+            finally:
+                self._taken.set()
+            self._keep()
+            with self._database.writing() as connection:
+                connection.execute(delete(leases).where(leases.c.token == self._token))
+        except BaseException as error:  # noqa: BLE001 - raised where the context is
+            self._error = error
+
+    def _take(self) -> None:
+        with self._database.writing() as connection:
+            row = connection.execute(
+                select(leases).where(leases.c.slice_id == self.slice_id)
+            ).first()
+            if row is not None:
+                self._refuse_living(Process.parse(row.owner), self._clock() - row.beat)
+                connection.execute(delete(leases).where(leases.c.slice_id == self.slice_id))
+            mine = {"slice_id": self.slice_id, "token": self._token}
+            mine |= {"owner": str(Process.current()), "beat": self._clock()}
+            connection.execute(insert(leases).values(**mine))
+
+    def _refuse_living(self, owner: Process, silent: float) -> None:
+        if owner.is_gone or silent >= SILENCE_SECONDS:
+            return
+        raise SliceInUse(
+            f"slice {self.slice_name!r} is being worked on",
+            why=f"{owner.shown} has it, and lived {max(silent, 0):.0f} s ago",
+            fix="Wait until it is done, or interrupt it there; nothing was done here.",
+            slice=self.slice_name,
+            owner=owner.shown,
+        )
+
     def _keep(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
             try:
@@ -78,28 +132,3 @@ class Lease:
                     return
             except StoreError:
                 continue  # busy or out of order just now; check() decides before every step
-
-
-def take(database: Database, slice_id: int, slice_name: str, clock: Clock) -> Lease:
-    """The lease of a slice that nobody living has; raises `SliceInUse` naming who has it."""
-    token = uuid.uuid4().hex
-    with database.writing() as connection:
-        row = connection.execute(select(leases).where(leases.c.slice_id == slice_id)).first()
-        if row is not None:
-            owner = Process.parse(row.owner)
-            silent = clock() - row.beat
-            if not owner.is_gone and silent < SILENCE_SECONDS:
-                raise SliceInUse(
-                    f"slice {slice_name!r} is being worked on",
-                    why=f"{owner.shown} has it, and lived {max(silent, 0):.0f} s ago",
-                    fix="Wait until it is done, or interrupt it there; nothing was done here.",
-                    slice=slice_name,
-                    owner=owner.shown,
-                )
-            connection.execute(delete(leases).where(leases.c.slice_id == slice_id))
-        connection.execute(
-            insert(leases).values(
-                slice_id=slice_id, token=token, owner=str(Process.current()), beat=clock()
-            )
-        )
-    return Lease(database, slice_id, slice_name, clock, token=token)

@@ -21,7 +21,7 @@ from labkit.allocate import Allocation, Taken
 from labkit.errors import DuplicateError, SliceChanged, StoreError, UnknownSlice, UsageError
 from labkit.store import export
 from labkit.store.database import Database, default_path
-from labkit.store.lease import Lease, take
+from labkit.store.lease import Lease
 from labkit.store.process import Process
 from labkit.store.records import Record, read_slice, taken_by_others, write_allocation
 from labkit.store.schema import durations, intents, slices
@@ -155,9 +155,8 @@ class Store:
     # Who works on a slice, and on what
 
     def lease(self, name: str) -> Lease:
-        """The right to work on a slice, to be used as a context; raises `SliceInUse`."""
-        record = self.get(name)
-        return take(self._database, record.id, name, self._clock)
+        """The right to work on a slice, to be used as a context; entering raises `SliceInUse`."""
+        return Lease(self._database, self.get(name).id, name, self._clock)
 
     def begin(self, held: Lease, kind: str, name: str, host: str, reason: str) -> int:
         """Record a step that is about to be done; returns its number."""

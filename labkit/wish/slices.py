@@ -73,6 +73,30 @@ class Slice:
         vms = tuple(vm for vm in self.vms if vm.name != gone)
         return replace(self, vms=vms, links=tuple(links))
 
+    def joining(self, *ends: str) -> LinkWish | None:
+        """The link between just these ends, if there is one.
+
+        An end may be only a VM's name; it then counts when that VM has no free interface left.
+        """
+        taken = {end for link in self.links for end in link.ends}
+        for link in self.links:
+            mine = {end.partition(":")[0]: end for end in link.ends}
+            named = [mine.get(end, "") if ":" not in end else end for end in ends]
+            if sorted(named) == sorted(link.ends) and not self._all_free(ends, taken):
+                return link
+        return None
+
+    def _all_free(self, ends: Iterable[str], taken: set[str]) -> bool:
+        """Whether ends that are only names could all get an interface that is free."""
+        return all(
+            ":" not in end
+            and any(
+                f"{end}:{interface}" not in taken
+                for interface in data_interfaces(self[end].interfaces)
+            )
+            for end in ends
+        )
+
     def with_link(self, *ends: str, name: str | None = None, **settings: Any) -> Slice:
         """This wish and one more link; `settings` as `link_wish` takes them.
 
@@ -164,7 +188,8 @@ class Slice:
         for vm in self.vms:
             if vm.name in vms:
                 rule = f"slice {self.name!r} has a VM of this name already"
-                repeated("name of a VM", vm.name, rule)
+                fix = "Change that one (change_vm), or take another name; nothing was done."
+                repeated("name of a VM", vm.name, rule, fix)
             if len(self.name) + len(vm.name) > MOST_NAME_LENGTH:
                 rule = f"it and the slice's name {self.name!r} together: {MOST_NAME_LENGTH} at most"
                 refuse("name of a VM", vm.name, rule, "Choose a shorter name.")

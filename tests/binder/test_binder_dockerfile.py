@@ -42,13 +42,17 @@ def test_each_step_is_there_and_in_order(dockerfile: str) -> None:
 
 
 def test_the_real_disks_and_vms_have_their_programs() -> None:
-    assert (BINDER / "apt.txt").read_text().split() == ["qemu-system-x86", "qemu-utils"]
+    assert (BINDER / "apt.txt").read_text().split() == [
+        "python-apt-common",
+        "qemu-system-x86",
+        "qemu-utils",
+    ]
 
 
 def test_labkit_itself_is_installed_and_every_other_version_is_pinned() -> None:
     lines = (BINDER / "requirements.txt").read_text().splitlines()
     first, *rest = [line for line in lines if line and not line.startswith("#")]
-    assert first == ".[notebook]"
+    assert first == ".[notebook,plots]"
     assert rest
     assert all(line.count("==") == 1 for line in rest)
 

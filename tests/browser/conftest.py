@@ -19,9 +19,7 @@ def machines() -> Iterator[MachinesLab]:
 
 @pytest.fixture
 def attach(machines: MachinesLab) -> str:
-    """Python for a notebook: `vm` is the machine, with a shell on its screen and on its console."""
-    guest = machines.machines.get(1).guest
-    guest.run("pkill -t tty1; setsid -c sh </dev/tty1 >/dev/tty1 2>&1 &")
+    """Python for a notebook: `vm` is the machine."""
     return (
         "import live_machine\n"
         "from labkit_widgets import faces\n"

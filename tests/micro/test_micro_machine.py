@@ -177,14 +177,6 @@ def test_late_and_absent_hosts_cost_nothing_and_are_served(image: MicroImage) ->
 
 
 @pytest.mark.slow
-def test_the_same_inputs_give_the_same_bytes(image: MicroImage, tmp_path: Path) -> None:
-    again = build_micro(tmp_path)
-    assert (again.kernel_sha256, again.initrd_sha256) == (image.kernel_sha256, image.initrd_sha256)
-    assert again.initrd.read_bytes() == image.initrd.read_bytes()
-    assert again.kernel.read_bytes() == image.kernel.read_bytes()
-
-
-@pytest.mark.slow
 def test_a_users_own_image_has_the_packages_added(tmp_path: Path) -> None:
     image = build_micro(tmp_path, name="web", add=["nftables", "jq"])
     with Machine(image) as machine:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import MirrorMissing
-from labkit.micro.sources import SETTING, SUITE, Mirror, from_apt, mirrors
+from labkit.micro.sources import SETTING, SUITE, Mirror, from_apt, from_template, mirrors
 
 DEB822 = f"""\
 Types: deb deb-src
@@ -35,6 +35,26 @@ Types: deb
 URIs: http://two/security
 Suites: stable-security
 Components: contrib main
+"""
+TEMPLATE = """\
+_ChangelogURI: http://changes/%s
+
+Suite: forky
+RepositoryType: deb
+BaseURI: https://archive/debian/
+Component: main
+CompDescription: Officially supported
+
+Suite: {series}
+RepositoryType: deb
+BaseURI: https://archive/debian/
+MatchURI: archive/debian
+Component: main
+
+Suite: {series}-security
+RepositoryType: deb
+BaseURI: https://security/debian-security/
+Component: main
 """
 ONE_LINE = """\
 # deb http://no/debian bookworm main
@@ -71,4 +91,24 @@ def test_a_named_mirror_goes_before_all(apt: Path, monkeypatch: pytest.MonkeyPat
 def test_no_mirror_says_what_to_do(apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SETTING, raising=False)
     with pytest.raises(MirrorMissing, match=f"Set {SETTING} to the address of a Debian mirror"):
-        mirrors(apt=apt)
+        mirrors(apt=apt, template=apt / "none")
+
+
+def test_another_distribution_s_archives_hold_nothing_for_us(apt: Path) -> None:
+    (apt / "sources.list").write_text("deb http://other/archive noble main universe\n")
+    assert from_apt(apt) == []
+
+
+def test_there_the_template_of_debian_says_where_it_is(
+    apt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(SETTING, raising=False)
+    (apt / "sources.list").write_text("deb http://other/archive noble main universe\n")
+    template = apt / "Debian.info"
+    template.write_text(TEMPLATE)
+    expected = [
+        Mirror("https://archive/debian", (SUITE,)),
+        Mirror("https://security/debian-security", (f"{SUITE}-security",)),
+    ]
+    assert from_template(template) == expected
+    assert mirrors(apt=apt, template=template) == expected

@@ -9,9 +9,10 @@ except ModuleNotFoundError as error:
         "pip install 'labkit[notebook]', or run make lab in a clone of labkit"
     ) from error
 
+from labkit_widgets.editor import SliceEditor
 from labkit_widgets.screen import Screen
 from labkit_widgets.sources import ByteSource
 from labkit_widgets.terminal import Terminal
 from labkit_widgets.vm_form import VMForm
 
-__all__ = ["ByteSource", "Screen", "Terminal", "VMForm"]
+__all__ = ["ByteSource", "Screen", "SliceEditor", "Terminal", "VMForm"]

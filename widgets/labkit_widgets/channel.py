@@ -13,11 +13,10 @@ from typing import Any, ClassVar
 
 import anywidget
 import traitlets as t
-from IPython.display import publish_display_data
 
 from labkit.errors import LabkitError
 from labkit_widgets.routing import front_end_note, keep_route, kernel_note
-from labkit_widgets.twin import Twin
+from labkit_widgets.twin import Twin, publish
 
 logger = logging.getLogger("labkit")
 
@@ -39,7 +38,7 @@ class View:
         self.ch = ch
         self._clock = clock
         self._bytes = self._messages = 0
-        self.greeted = False
+        self.asked = self.greeted = False  # for a stream; that it has one
         self.heard()
 
     @property
@@ -48,6 +47,11 @@ class View:
         if self._messages >= WINDOW_MESSAGES:
             return 0
         return max(0, min(PIECE, WINDOW_BYTES - self._bytes))
+
+    @property
+    def on_the_way(self) -> int:
+        """Messages it was sent and has not acknowledged."""
+        return self._messages
 
     @property
     def is_stale(self) -> bool:
@@ -76,6 +80,7 @@ class LiveWidget(anywidget.AnyWidget):
     name = t.Unicode().tag(sync=True)
     note = t.Unicode().tag(sync=True)  # what stands in the way of working well here
     has_twin = t.Bool(default_value=False).tag(sync=True)
+    _made = False  # a widget that could not be made is closed, too
     _kinds: ClassVar[Sequence[str]] = ("open", "data", "ack", "beat", "close", "size")
 
     def __init__(self, **values: Any) -> None:
@@ -84,6 +89,7 @@ class LiveWidget(anywidget.AnyWidget):
         super().__init__(note=kernel_note(), **values)
         keep_route(self)
         self.on_msg(self._heard)
+        self._made = True
 
     # for subclasses
 
@@ -116,7 +122,7 @@ class LiveWidget(anywidget.AnyWidget):
         bundle = super()._repr_mimebundle_()
         assert bundle is not None
         data, metadata = bundle
-        publish_display_data({**data, "text/plain": repr(self)}, metadata)
+        publish({**data, "text/plain": repr(self)}, metadata)
         if twin is not None:
             twin.show()
 
@@ -126,7 +132,9 @@ class LiveWidget(anywidget.AnyWidget):
         view.sent(len(data))
         self._tell(view, "data", [data])
 
-    def _tell(self, view: View, kind: str, buffers: list[bytes] | None = None, **facts: Any) -> None:
+    def _tell(
+        self, view: View, kind: str, buffers: list[bytes] | None = None, **facts: Any
+    ) -> None:
         if self.comm is not None:  # else the widget was closed
             self.send({"k": kind, "ch": view.ch, **facts}, buffers)
 
@@ -176,7 +184,7 @@ class LiveWidget(anywidget.AnyWidget):
             self._tell(view, "beat")
             self._drop_stale()
             if not self.note:
-                self.note = front_end_note()
+                self.note = front_end_note(self)
         elif kind == "size":
             self._resized(view, message)
         elif kind == "close":
@@ -189,8 +197,14 @@ class LiveWidget(anywidget.AnyWidget):
             if view.is_stale:
                 self._end(view, AWAY)
 
+    def _closing(self) -> None:
+        """It is about to be closed, for the first time."""
+
     def close(self) -> None:
-        """End it and all its views."""
-        for view in self._all_views():
-            self._end(view, "it was closed")
+        """End it and all its views; again is fine."""
+        if self._made:
+            self._made = False
+            self._closing()
+            for view in self._all_views():
+                self._end(view, "it was closed")
         super().close()

@@ -20,21 +20,23 @@ LOOK = 5.0  # seconds; how often a feed that waits for its readers asks whether 
 class Feed:
     """Opens the connection when it is first wanted and reads it in a thread.
 
-    `on_open`, `on_data` and `on_end` are told in that thread; `on_end` with the reason. It can be
-    opened again after its end. While there are readers, it is read no faster than the quickest of
-    them; without any, as fast as it comes.
+    `on_open`, `on_data` and `on_end` are told in that thread; `on_end` with the reason, while
+    `ending` is held: who holds it when opening is either told of the end, or opens again. While
+    there are readers, it is read no faster than the quickest of them; without any, as fast as it
+    comes.
     """
 
     def __init__(
         self,
         connect: Callable[[], Connection],
+        ending: threading.RLock,
         *,
         on_open: Callable[[], None],
         on_data: Callable[[bytes], None],
         on_end: Callable[[str], None],
         on_wait: Callable[[], None],
     ) -> None:
-        self._connect = connect
+        self._connect, self._ending = connect, ending
         self._on_open, self._on_data, self._on_end = on_open, on_data, on_end
         self._on_wait = on_wait
         self._changed = threading.Condition()  # guards all that follows
@@ -114,12 +116,13 @@ class Feed:
         except (LabkitError, OSError) as error:
             reason = str(error)
         finally:
-            with self._changed:
-                source_left, self._source = self._source, None
-                self._running = False
+            with self._ending:
+                with self._changed:
+                    source_left, self._source = self._source, None
+                    self._running = False
+                self._on_end(reason)
             if source_left is not None:
                 source_left.close()
-            self._on_end(reason)
 
     def _read(self, source: Connection) -> bytes | None:
         while not self._wait_for_readers():

@@ -16,6 +16,8 @@ from labkit_widgets.twin import Bundle, Twin
 
 READ_TIMEOUT = 10.0
 TWIN_PAUSE = 10.0  # taking a picture and sending it is work
+UPDATE_REQUEST, REQUEST_SIZE = 3, 10  # RFB: the client asks for what has changed since
+AHEAD = 6  # messages on the way to the page, up to which more is asked for on its behalf
 WRITE_TIMEOUT = 5.0  # other widgets wait meanwhile
 
 
@@ -57,13 +59,11 @@ class Screen(LiveWidget):
         """
         self._twin.save()
 
-    def close(self) -> None:
-        """Disconnect, and end all views."""
+    # in the notebook
+
+    def _closing(self) -> None:
         if self._lines:
             self._twin.save()
-        super().close()
-
-    # in the notebook
 
     def _ipython_display_(self) -> None:
         self._display(self._twin if self._picture is not None else None)
@@ -105,11 +105,18 @@ class Screen(LiveWidget):
 
 
 class _Line:
-    """A view's connection, read by a thread no faster than the view takes it."""
+    """A view's connection, read by a thread no faster than the view takes it.
+
+    A machine tells of a change only when it was asked, and looks for changes every 30 ms. The way
+    to the page and back would often miss one, so the next question is put at once, in the page's
+    words, while the page keeps up. A still screen is asked once, and says nothing.
+    """
 
     def __init__(self, screen: Screen, view: View) -> None:
         self._screen, self._view = screen, view
         self._connection: Connection | None = None
+        self._writing = threading.Lock()
+        self._question = b""
         self._room = threading.Condition()
         self._closed = False
 
@@ -117,8 +124,11 @@ class _Line:
         threading.Thread(target=self._run, name="labkit-screen", daemon=True).start()
 
     def write(self, data: bytes) -> None:
+        if len(data) == REQUEST_SIZE and data[0] == UPDATE_REQUEST:
+            self._question = bytes((UPDATE_REQUEST, 1)) + data[2:]  # 1: only what has changed
         if self._connection is not None:
-            self._connection.write(data, WRITE_TIMEOUT)
+            with self._writing:
+                self._connection.write(data, WRITE_TIMEOUT)
 
     def wake(self) -> None:
         with self._room:
@@ -137,6 +147,8 @@ class _Line:
             self._connection = screen._connect()
             screen._tell(view, "opened")
             while not self._closed and (data := self._read()):
+                if self._question and view.on_the_way < AHEAD:
+                    self.write(self._question)
                 screen._send_bytes(view, data)
                 screen._changed()
         except (LabkitError, OSError) as error:

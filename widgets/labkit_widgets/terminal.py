@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import traitlets as t
 
@@ -64,6 +63,7 @@ class Terminal(LiveWidget):
         self._twin = Twin(self._static, TWIN_PAUSE)
         self._feed = Feed(
             lambda: connect(*self._size),
+            self._sending,
             on_open=self._greet_all,
             on_data=self._feed_data,
             on_end=self._feed_end,
@@ -101,13 +101,11 @@ class Terminal(LiveWidget):
         """Bring the text in the notebook up to date now; it happens every 2 seconds by itself."""
         self._twin.save()
 
-    def close(self) -> None:
-        """Disconnect, and end all views."""
+    # in the notebook
+
+    def _closing(self) -> None:
         self._feed.close()
         self._twin.save()
-        super().close()
-
-    # in the notebook
 
     def _ipython_display_(self) -> None:
         self._feed.open()
@@ -124,9 +122,11 @@ class Terminal(LiveWidget):
     def _opened(self, view: View, message: Message) -> None:
         if self.resizable:
             self._resized(view, message)
-        if self._feed.source is not None:
-            self._greet(view)
-        self._feed.open()
+        with self._sending:
+            view.asked = True
+            if self._feed.source is not None:
+                self._greet(view)
+            self._feed.open()
 
     def _arrived(self, view: View, data: bytes) -> None:
         if not self.read_only and self._feed.source is not None:
@@ -183,5 +183,6 @@ class Terminal(LiveWidget):
 
     def _feed_end(self, reason: str) -> None:
         for view in self._all_views():
-            self._end(view, reason)
+            if view.asked:
+                self._end(view, reason)
         self._twin.save()

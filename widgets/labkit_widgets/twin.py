@@ -13,6 +13,17 @@ from IPython.display import publish_display_data
 Bundle = dict[str, Any]
 
 
+def publish(
+    bundle: Bundle,
+    metadata: Bundle | None = None,
+    *,
+    display_id: str = "",
+    update: bool = False,
+) -> None:
+    """Send an output to the page; an `update` changes the one that was sent with its id."""
+    transient = {"display_id": display_id} if display_id else {}
+    publish_display_data(bundle, metadata, transient=transient, update=update)
+
 
 class Twin:
     """An output beside the live one; the page hides it while the live one is there.
@@ -35,7 +46,7 @@ class Twin:
         with self._lock:
             self._display_id = secrets.token_hex(8)
         self._last = self._bundle()
-        publish_display_data(self._last, transient={"display_id": self._display_id})
+        publish(self._last, display_id=self._display_id)
         return True
 
     def changed(self) -> None:
@@ -58,5 +69,4 @@ class Twin:
         bundle = self._bundle()
         if bundle != self._last:
             self._last = bundle
-            transient = {"display_id": self._display_id}
-            publish_display_data(bundle, transient=transient, update=True)
+            publish(bundle, display_id=self._display_id, update=True)

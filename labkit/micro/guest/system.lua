@@ -141,6 +141,14 @@ function M.nonblocking(fd) C.fcntl(fd, 4, M.NONBLOCK) end -- F_SETFL
 
 function M.sleep(seconds) C.poll(nil, 0, seconds * 1000) end
 
+-- The folder of the graphics device, or nil.
+function M.display()
+  for _, name in ipairs(M.names "/sys/bus/pci/devices") do
+    local folder = "/sys/bus/pci/devices/" .. name
+    if (M.read_text(folder .. "/class") or ""):match "^0x0300" then return folder end
+  end
+end
+
 -- SIGCHLD as something to poll, SIGPIPE as an error of write; what is spawned has neither blocked.
 local no_signals = ffi.new "sigset_t"
 C.sigemptyset(no_signals)

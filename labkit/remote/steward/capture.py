@@ -2,8 +2,8 @@
 
 ``capture-start {links, snaplen, where, nanosecond}`` streams: first a part ``{"capture": ID}``
 with the header of the pcap file, then parts ``{"links": [[LINK, COUNT]...], "dropped": N}`` with
-whole records (the links say where they were seen, in their order), until it is cancelled or
-stopped. With ``path`` (absolute, or below RUN) it goes to a new file instead, of at most
+whole records (the links say where they were seen, in their order), until it is cancelled, stopped
+or sent a ``more``. With ``path`` (absolute, or below RUN) it goes to a new file instead, of at most
 ``max_bytes``, and the answer comes at once. ``capture-stop {capture}`` ends either; the answer of
 both requests is ``{packets, bytes, dropped}``. ``where`` is ``sent`` (as the machines send them,
 before impairments) or ``delivered`` (as they are sent to them, after).
@@ -139,8 +139,7 @@ class StreamCapture(Capture):
             runs, data = self._take(PIECE)
             self._request.part({"links": runs, "dropped": self.dropped}, data)
         if self._stopping and not self._records:
-            self._request.ok(self.totals)
-            for request in self._stopping:
+            for request in (self._request, *self._stopping):
                 request.ok(self.totals)
             self._stopping = []
 
@@ -212,6 +211,7 @@ class Captures:
             return
         stream = StreamCapture(self._steward, self._number, request)
         request.on_cancel = lambda: self._leave(stream)
+        request.on_more = lambda _facts, data: self._enough(stream, request, data)
         self._insert(stream)
         stream.begin()
 
@@ -234,6 +234,13 @@ class Captures:
         """Its client is gone or wants no more."""
         self._forget(stream)
         stream.abandon()
+
+    def _enough(self, stream: StreamCapture, request: Request, data: bytes) -> None:
+        """Its client ends it, by the request itself: no capture of another one can be meant."""
+        if data:
+            raise Problem("bad-request", reason="this request takes no input")
+        self._forget(stream)
+        stream.stop(request)
 
     def _stop(self, request: Request) -> None:
         number = request.integer("capture", 1, 2**63 - 1)

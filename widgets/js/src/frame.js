@@ -62,6 +62,7 @@ export class Frame {
     this.state = state;
     this.root.dataset.state = state;
     this.status.textContent = words;
+    this.status.title = words;
   }
 
   tell(note) {

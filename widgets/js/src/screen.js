@@ -37,7 +37,7 @@ class View {
     this.leave();
     this.again.hidden = true;
     this.frame.show("connecting");
-    const channel = new Channel(this.model);
+    const channel = new Channel(this.model, { ackMessages: 2 });
     const rfb = new RFB(this.frame.body, channel, { shared: true });
     this.channel = channel;
     this.rfb = rfb;
@@ -68,7 +68,7 @@ class View {
     if (channel !== this.channel || this.removed) return;
     if (channel.reason === AGAIN) return void this.connect();
     this.frame.show("closed", channel.reason);
-    this.again.hidden = false;
+    this.again.hidden = channel.dead;
   }
 
   leave() {

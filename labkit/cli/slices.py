@@ -1,0 +1,276 @@
+"""`labkit up`, `plan`, `ls` and `down`: slices from files to running machines and back."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from click.exceptions import Exit
+
+from labkit.cli import show
+from labkit.cli.completing import complete_files_and_slices, complete_slices
+from labkit.cli.labs import (
+    INTERRUPTED,
+    as_json,
+    asked,
+    known_slice,
+    lab_of,
+    profile_option,
+    yes_option,
+)
+from labkit.cli.progress import watching
+from labkit.errors import InvalidArgument, TransferError
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab, LabSlice
+    from labkit.plan import Plan
+    from labkit.wish import Slice
+
+PLAN_SHOWN = ("action", "kind", "name", "reason", "touches")
+VMS_SHOWN = ("name", "state", "host", "flavor", "memory_mb", "addresses", "internet")
+LINKS_SHOWN = ("name", "state", "ends", "impairments")
+ENDING = ("stop machine", "delete link", "delete overlay")
+MOST_STEPS = 40  # of a plan that is shown before it is done
+
+target_argument = click.argument(
+    "target", metavar="FILE|NAME", shell_complete=complete_files_and_slices
+)
+name_option = click.option("--name", help="The slice's name, instead of the one in FILE.")
+
+
+@click.command()
+@target_argument
+@name_option
+@yes_option
+@as_json
+@profile_option
+def up(target: str, name: str | None, yes: bool, as_json: bool, profile: str | None) -> None:
+    """Make a slice as FILE says: start what is missing, change what differs, end the rest.
+
+    FILE is YAML or JSON (- reads standard input); its name, or the file's, becomes the slice's.
+    With the NAME of a slice that is there, deploy goes on where it was interrupted, and starts
+    machines that have ended. You are asked only before something that runs is ended or restarted.
+
+    \b
+    Examples:
+      labkit up ospf.yaml
+      labkit up ospf.yaml --name ospf-2      the same once more, side by side
+      labkit up ospf                         start again what has ended
+    """
+    with lab_of(profile) as lab:
+        wish = wished(lab, target, name)
+        for advice in wish.advice():
+            show.err.print(f"[yellow]Note:[/yellow] {show.escape(advice)}", soft_wrap=True)
+        plan = lab.preview(wish)
+        if plan and not as_json:
+            _show_plan(wish.name, plan)
+        if _ends_something(plan) and not asked("Do this?", yes=yes, default=True):
+            show.say("Nothing was done.")
+            return
+        net = lab.slice(wish.name)
+        if net.wish != wish:
+            net.set_wish(wish)
+        try:
+            _deploy(net)
+        except KeyboardInterrupt:
+            show.err.print(
+                f"Stopped. What is done stays. Go on: [bold]labkit up {wish.name}[/bold]; "
+                f"end all of it: [bold]labkit down {wish.name}[/bold]",
+                soft_wrap=True,
+            )
+            raise Exit(INTERRUPTED) from None
+        if as_json:
+            show.plain(_slice_values(net))
+        else:
+            _show_deployed(lab, net, was_done=bool(plan))
+
+
+def _deploy(net: LabSlice) -> None:
+    with watching(net.listen) as progress:
+        net.deploy()
+    if progress.seconds is not None:
+        show.err.print(f"Deployed in {progress.seconds:.1f} s.")
+
+
+def _show_deployed(lab: Lab, net: LabSlice, *, was_done: bool) -> None:
+    if not was_done:
+        show.say(f"Slice {net.name} is as wished; there was nothing to do.")
+    show.frame(f"VMs of {net.name}", net.vms, VMS_SHOWN)
+    if not lab.is_real:
+        show.say(
+            "[yellow]Simulated:[/yellow] no machine ran, and all of it ends with this command."
+        )
+    elif len(net):
+        first = net.wish.vms[0].name
+        show.say(
+            f"[dim]Next: labkit run {net.name}/{first} -- CMD, labkit console "
+            f"{net.name}/{first}, labkit down {net.name}[/dim]"
+        )
+
+
+@click.command()
+@target_argument
+@name_option
+@as_json
+@profile_option
+def plan(target: str, name: str | None, as_json: bool, profile: str | None) -> None:
+    """Show what `up` would do, and why. Nothing is done or saved.
+
+    \b
+    Examples:
+      labkit plan ospf.yaml
+      labkit plan ospf --json
+    """
+    from labkit.plan_frame import plan_frame  # noqa: PLC0415 - keeps `labkit version` quick
+
+    with lab_of(profile) as lab:
+        wish = wished(lab, target, name)
+        found = lab.preview(wish)
+        if as_json:
+            show.plain(show.records(plan_frame(found)))
+        elif found:
+            _show_plan(wish.name, found, most=len(found.steps))
+        else:
+            show.say(f"Slice {wish.name} is as wished; there is nothing to do.")
+
+
+@click.command("ls")
+@click.argument("name", required=False, shell_complete=complete_slices)
+@as_json
+@profile_option
+def list_(name: str | None, as_json: bool, profile: str | None) -> None:
+    """List the slices, or the VMs and links of the slice NAME.
+
+    \b
+    Examples:
+      labkit ls
+      labkit ls ospf
+      labkit ls ospf --json | jq -r '.vms[].name'
+    """
+    with lab_of(profile) as lab:
+        if name is not None:
+            net = known_slice(lab, name)
+            if as_json:
+                show.plain(_slice_values(net))
+                return
+            show.frame(f"VMs of {name}", net.vms, VMS_SHOWN)
+            show.say()
+            show.frame(f"Links of {name}", net.links, LINKS_SHOWN)
+            return
+        rows = _slices(lab)
+        if as_json:
+            show.plain(rows)
+        else:
+            columns = ("name", "vms", "running", "links")
+            show.table("Slices", columns, [[row[column] for column in columns] for row in rows])
+
+
+def _slices(lab: Lab) -> list[dict[str, object]]:
+    running: dict[str, int] = {}
+    for found in lab.engine.survey():
+        alive = sum(1 for machine in found.machines if machine["pid"] is not None)
+        running[found.key] = running.get(found.key, 0) + alive
+    rows = show.records(lab.slices)
+    return [{**row, "running": running.get(row["key"], 0)} for row in rows]
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_slices)
+@yes_option
+@profile_option
+def down(name: str, yes: bool, profile: str | None) -> None:
+    """End all machines and links of the slice NAME, delete its disks, and forget it.
+
+    \b
+    Examples:
+      labkit down ospf
+      labkit down ospf --yes
+    """
+    with lab_of(profile) as lab:
+        net = known_slice(lab, name)
+        held = len(net.record.allocation.everyone)
+        question = f"End {held} VMs of slice {name}, with all that is on their disks?"
+        if held and not asked(question, yes=yes, default=False):
+            show.say("Nothing was done.")
+            return
+        try:
+            with watching(net.listen):
+                net.delete()
+        except KeyboardInterrupt:
+            show.err.print(
+                f"Stopped half-way. Go on: [bold]labkit down {name}[/bold]", soft_wrap=True
+            )
+            raise Exit(INTERRUPTED) from None
+        show.say(f"Slice {name} is gone.")
+
+
+def wished(lab: Lab, target: str, name: str | None) -> Slice:
+    """The wish in a file, or that of a slice."""
+    path = Path(target).expanduser()
+    if target != "-" and not path.is_file():
+        if target in lab.store.names():
+            return lab.store.get(target).wish
+        raise InvalidArgument(
+            f"there is no file and no slice {target!r}",
+            why=f"the slices are {', '.join(lab.store.names()) or 'none yet'}",
+            fix="Look at the spelling; labkit ls lists slices.",
+            argument="target",
+            value=target,
+        )
+    if target == "-":
+        return read_wish(sys.stdin.read(), Path.cwd() / "stdin", name)
+    return read_wish(_text(path), path, name)
+
+
+def read_wish(text: str, path: Path, name: str | None) -> Slice:
+    """The wish of a file's text; files that it names are looked for beside it."""
+    from labkit import spec  # noqa: PLC0415 - keeps `labkit version` quick
+    from labkit.wish import Slice  # noqa: PLC0415 - as above
+
+    wish = spec.from_yaml(text, name=name or path.stem)
+    vms = tuple(
+        replace(
+            vm,
+            files=tuple(
+                replace(file, source=str(path.absolute().parent / Path(file.source).expanduser()))
+                if file.source is not None
+                else file
+                for file in vm.files
+            ),
+        )
+        for vm in wish.vms
+    )
+    return Slice(name or wish.name, vms, wish.links)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TransferError(
+            f"cannot read {path}",
+            why=str(error.strerror if isinstance(error, OSError) else error),
+            fix="Give a text file in UTF-8.",
+            path=str(path),
+        ) from error
+
+
+def _show_plan(name: str, plan: Plan, most: int = MOST_STEPS) -> None:
+    from labkit.plan_frame import plan_frame  # noqa: PLC0415 - keeps `labkit version` quick
+
+    show.frame(f"Plan for {name}", plan_frame(plan).head(most), PLAN_SHOWN)
+    if len(plan.steps) > most:
+        show.say(f"[dim]… and {len(plan.steps) - most} more steps[/dim]")
+
+
+def _ends_something(plan: Plan) -> bool:
+    """Whether something ends that runs, or is lost that was kept."""
+    return any(step.kind in ENDING for step in plan.steps)
+
+
+def _slice_values(net: LabSlice) -> dict[str, object]:
+    tables = {"vms": net.vms, "links": net.links, "interfaces": net.interfaces}
+    return {"name": net.name, **{name: show.records(table) for name, table in tables.items()}}

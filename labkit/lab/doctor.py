@@ -1,0 +1,123 @@
+"""What is wrong with a lab, and what of it can be put right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
+
+from labkit.engines import Belonging, Check, Engine
+from labkit.errors import UsageError
+from labkit.events import Listener
+from labkit.frames import frame
+from labkit.lab.converging import slice_id
+from labkit.lab.tables import DOCTOR_COLUMNS, vm_states
+from labkit.observed import DEAD, Observed
+from labkit.store import Record, Store
+
+HERE = "here"  # where the store is, whatever hosts there are
+OK, NOTE, BAD = "ok", "note", "bad"
+
+
+def examine(engine: Engine, store: Store, tell: Listener) -> tuple[Check, ...]:
+    """Hosts, store, slices and orphans."""
+    checks = list(engine.checks(tell))
+    names = store.names()
+    checks.append(Check(HERE, "store", OK, f"{store.path}, {len(names)} slices"))
+    for name in names:
+        record = store.get(name)
+        seen = engine.observe(slice_id(record), record.allocation)
+        interrupted = len(store.intents(name, only_open=True))
+        checks += slice_checks(record, seen, interrupted)
+    checks += [orphan_check(orphan) for orphan in find_orphans(engine, store)]
+    return tuple(checks)
+
+
+def find_orphans(engine: Engine, store: Store) -> tuple[Belonging, ...]:
+    """What is on the hosts and of no slice in the store.
+
+    What is found is compared with the store as it is after the look: a slice is saved before
+    anything of it is made.
+    """
+    every = engine.belongings()
+    owners = known_owners(store)
+    return tuple(orphan for orphan in every if orphan.owner not in owners)
+
+
+def known_owners(store: Store) -> set[str]:
+    """The keys and the uuids of all slices."""
+    records = [store.get(name) for name in store.names()]
+    return {one for record in records for one in (record.key, record.allocation.uuid)}
+
+
+def remove_orphan(engine: Engine, store: Store, orphan: Belonging) -> None:
+    """Remove an orphan that still is one, and old enough to be no work that goes on."""
+    if orphan.owner in known_owners(store) or orphan.young:
+        raise UsageError(
+            f"{orphan.kind} {orphan.name} is not removed",
+            why="it is too young to be sure that it is nobody's"
+            if orphan.young
+            else "a slice has it by now",
+            fix="Look again in a minute.",
+        )
+    engine.remove(orphan)
+
+
+def slice_checks(record: Record, seen: Observed, interrupted: int) -> Iterator[Check]:
+    """What is to be said of one slice, host by host."""
+    states = vm_states(record.wish, record.allocation, seen)
+    about = f"slice {record.name}"
+    again = f"Start it again: labkit up {record.name}; or forget it: labkit down {record.name}"
+    hosts = sorted({vm.host for vm in record.allocation.everyone} | seen.folders) or [HERE]
+    for host in hosts:
+        if host in seen.unreachable:
+            yield Check(host, about, BAD, "the host cannot be reached", "What is there stays.")
+            continue
+        mine = [vm for vm in record.allocation.everyone if vm.host == host]
+        there = {machine.uuid: machine for machine in seen.machines if machine.host == host}
+        lost = [vm.name for vm in mine if vm.uuid not in there]
+        ended = [vm.name for vm in mine if vm.uuid in there and there[vm.uuid].state == DEAD]
+        running = sum(1 for vm in mine if states.get(vm.name) == "running")
+        if lost:
+            yield Check(host, about, BAD, f"promised and not there: {', '.join(lost)}", again)
+        elif ended:
+            yield Check(host, about, NOTE, f"ended: {', '.join(ended)}", again)
+        elif mine:
+            yield Check(host, about, OK, f"{running} of {len(mine)} VMs run")
+        else:
+            yield Check(host, about, OK, "nothing of it is deployed")
+        yield from _folder_checks(host, record, seen, can_be_served=bool(there))
+    if interrupted:
+        detail = f"{interrupted} steps were begun and not ended, or go on"
+        yield Check(HERE, about, NOTE, detail, f"Go on: labkit up {record.name}")
+
+
+def _folder_checks(
+    host: str, record: Record, seen: Observed, *, can_be_served: bool
+) -> Iterator[Check]:
+    about = f"slice {record.name}"
+    if can_be_served and host not in seen.stewards:
+        fix = "Any command on the slice starts it again."
+        yield Check(host, about, NOTE, "its steward has ended, its machines live on", fix)
+    strange = [one.name for one in seen.leftovers if one.host == host]
+    if strange:
+        detail = f"strange files in its run folder: {', '.join(strange)}"
+        yield Check(host, about, NOTE, detail, f"labkit up {record.name} removes them.")
+
+
+def orphan_check(orphan: Belonging) -> Check:
+    """An orphan as a row."""
+    detail = f"{orphan.kind} of no slice: {orphan.detail}"
+    if orphan.young:
+        fix = "It is young: another labkit may be at work. Look again in a minute."
+        return Check(orphan.host, "orphan", NOTE, detail, fix)
+    return Check(orphan.host, "orphan", BAD, detail, "Remove it: labkit doctor --fix")
+
+
+def checks_table(checks: Iterable[Check]) -> pd.DataFrame:
+    """One row per check: ``host``, ``check``, ``state``, ``detail``, ``fix``."""
+    columns = tuple(DOCTOR_COLUMNS)
+    return frame(
+        ({column: getattr(check, column) for column in columns} for check in checks),
+        DOCTOR_COLUMNS,
+    )

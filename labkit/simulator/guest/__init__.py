@@ -1,0 +1,1 @@
+"""The system inside a simulated machine: boot, agent, console, network and programs."""

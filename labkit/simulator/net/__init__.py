@@ -1,0 +1,1 @@
+"""A small network stack that speaks in real Ethernet frames."""

@@ -1,0 +1,1 @@
+"""Simulated QEMU processes: their command line, monitor and sockets."""
