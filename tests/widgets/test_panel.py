@@ -90,7 +90,7 @@ def test_what_cells_do_is_shown_as_well(panel: SlicePanel, net: LabSlice) -> Non
 def test_a_machine_that_dies_by_itself_is_seen(panel: SlicePanel, net: LabSlice, lab: Lab) -> None:
     net.deploy()
     assert isinstance(lab.engine, PaperEngine)
-    lab.engine.set_state(net.id.uuid, "r2", "dead")
+    lab.engine.set_state(net.id.key, "r2", "dead")
     shown(panel, lambda live: states(live) == ["running", "dead"])
 
 
@@ -155,7 +155,7 @@ def test_work_is_done_one_at_a_time_and_can_be_stopped(tmp_path: Path) -> None:
     shown(panel, lambda live: "start" in live.work["words"])
     click(panel, "stop")
     panel.wait(PATIENCE)
-    shown(panel, lambda live: live.work["state"] == "failed")
+    shown(panel, lambda live: live.work["state"] == "failed" and bool(live.problem))
     assert len(net) == 4
     assert panel._live.problem["what"].startswith("work on slice 'slow' was stopped")
     panel.close()
