@@ -53,7 +53,10 @@ WATCH = """() => {
     last = now;
   }, 10);
 }"""
-WATCHED = """() => ({ ...window.labkitSeen, seconds: (performance.now() - window.labkitSeen.from) / 1000 })"""
+WATCHED = """() => {
+  const seen = window.labkitSeen;
+  return { ...seen, seconds: (performance.now() - seen.from) / 1000 };
+}"""
 
 
 @pytest.fixture
@@ -196,7 +199,7 @@ def test_the_file_keeps_a_picture_and_tables_and_the_page_hides_them(
 
 
 def test_a_second_view_and_a_reloaded_page_show_the_same(panel_of: OpenPanel) -> None:
-    notebook, panel = panel_of(WISH, "net", pause=0.0)
+    notebook, _ = panel_of(WISH, "net", pause=0.0)
     panels = notebook.page.locator(".labkit-panel")
     expect(panels).to_have_count(2)
     deployed(panels.nth(1))
@@ -229,6 +232,7 @@ def test_fifty_machines_stay_fluid(panel_of: OpenPanel, screenshots: Path) -> No
 
 def test_a_cell_that_deploys_shows_its_progress(panel_of: OpenPanel, screenshots: Path) -> None:
     notebook, panel = panel_of(WISH, "vms = net.deploy()", pause=0.3)
+    expect(panel.locator("g[data-vm=r1]")).to_have_attribute("data-state", "running")
     shown = notebook.page.locator(".jp-Cell").nth(2).locator(".jp-RenderedHTMLCommon")
     expect(shown).to_have_count(1)
     expect(shown).to_contain_text("as wished")

@@ -101,7 +101,7 @@ def states_now(slice_: LabSlice, wish: Slice, work: Work) -> tuple[dict[str, str
 
 
 def work_facts(work: Work, tails: Mapping[str, str], job: str, *, told: str = "") -> Facts:
-    """The progress; `job` is what the panel itself is doing, `told` what it has told as an error."""
+    """The progress; `job` is what the panel does itself, `told` what it has told as an error."""
     return {
         "state": work.state,
         "job": job,
