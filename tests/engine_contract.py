@@ -30,6 +30,7 @@ from labkit.links import Links
 from labkit.machines import Machine, Machines
 from labkit.packets import PACKETS_COLUMNS
 from labkit.programs import qemu
+from labkit.simulator.guest.programs.catalogue import GUEST_PROGRAMS
 from labkit.steward import Steward
 from labkit.wish.links import Impairment
 
@@ -147,6 +148,21 @@ class CommandContract:
         assert unknown.returncode == 127
         assert unknown.error_text == "E: /bin/sh: nosuch: inaccessible or not found\n"
         assert net.run("kill -9 $$").returncode == 137
+
+    def test_what_the_simulator_has_the_micro_image_has(self, net: Net) -> None:
+        lines = [f"command -v {name} > /dev/null || echo {name}" for name in GUEST_PROGRAMS]
+        assert net.run("; ".join(lines)).text == ""
+
+    def test_complaints_are_those_of_the_micro_images_programs(self, net: Net) -> None:
+        for line, said in (
+            ("cd /nosuch", "E: /bin/sh: cd: /nosuch: No such file or directory\n"),
+            ("cat < /nosuch", "W: /bin/sh: /nosuch: open: No such file or directory\n"),
+            ("cat /nosuch", "cat: can't open '/nosuch': No such file or directory\n"),
+            ("rm /nosuch", "rm: can't remove '/nosuch': No such file or directory\n"),
+            ("ip link set eth9 up", 'Cannot find device "eth9"\n'),
+            ("ping nosuch", "ping: nosuch: Temporary failure in name resolution\n"),
+        ):
+            assert net.run(line).error_text == said
 
     def test_where_and_with_what_a_command_runs(self, net: Net) -> None:
         result = net.h1.guest.run('pwd; echo "$X"', cwd="/tmp", env={"X": "a b"})
