@@ -26,7 +26,6 @@ OWN: Mapping[str, Program] = {
     "labkit-setup": machine.labkit_setup,
     "mksh": sh,
     "ping6": ping,
-    "printenv": machine.env,
     "traceroute6": traceroute,
     **{
         program.__name__: program
