@@ -60,8 +60,14 @@ def test_the_number_of_steps_is_known(lab: MemoryLab) -> None:
     assert len(engine.steps) == 2 * STEPS
     kinds = Counter(step.kind for step in engine.steps)
     assert kinds == {
-        **{"start steward": 1, "start machine": 2, "set link": 1, "configure guest": 2},
-        **{"delete link": 1, "stop machine": 2, "forget machine": 2, "stop steward": 1},
+        "start steward": 1,
+        "start machine": 2,
+        "set link": 1,
+        "configure guest": 2,
+        "delete link": 1,
+        "stop machine": 2,
+        "forget machine": 2,
+        "stop steward": 1,
     }
 
 
