@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import create_engine, text
 
 from labkit.allocate import Allocation
 from labkit.calls import Facts
-from labkit.engines import SliceId
+from labkit.engines import Belonging, Check, SliceId
 from labkit.engines.engine import IsStopping, Survey
 from labkit.events import Listener
 from labkit.lab import Lab
@@ -38,6 +40,7 @@ class MemoryEngine:
         self._lock = threading.Lock()
         self.unreachable: frozenset[str] = frozenset()
         self.prepared: list[Plan] = []
+        self.lost_and_found: list[Belonging] = []
         self.ears: list[tuple[str, Callable[[Facts], None]]] = []
 
     # the world, for tests
@@ -83,6 +86,15 @@ class MemoryEngine:
     def survey(self) -> tuple[Survey, ...]:
         return ()
 
+    def checks(self, tell: Listener) -> tuple[Check, ...]:
+        return tuple(Check(host.name, "memory", "ok", "it is a value") for host in self._hosts)
+
+    def belongings(self) -> tuple[Belonging, ...]:
+        return tuple(self.lost_and_found)
+
+    def remove(self, belonging: Belonging) -> None:
+        self.lost_and_found.remove(belonging)
+
     def prepare(self, plan: Plan, tell: Listener) -> None:
         self.prepared.append(plan)
 
@@ -121,6 +133,14 @@ class MemoryLab(Lab):
     def change(self, name: str, change: Callable[[Observed], Observed]) -> None:
         """Let the world be another behind the slice's back."""
         self.memory.change(self.store.get(name).key, change)
+
+
+@contextmanager
+def memory_folder() -> Iterator[Path]:
+    """A folder that no disk has to write down: a store saves each step for good."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 def rows_left(database: Path) -> dict[str, int]:

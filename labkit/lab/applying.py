@@ -36,6 +36,8 @@ class Application:
         self._tell = tell
         self._asked_to_stop = is_stopping
         self._stopping = threading.Event()
+        self._calm = threading.Condition()
+        self._busy = 0
         self._took: list[tuple[str, float]] = []
 
     def apply(self, plan: Plan) -> None:
@@ -46,12 +48,17 @@ class Application:
         """
         failures: list[LabkitError] = []
         self._took.clear()
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="labkit-step") as pool:
-            try:
-                self._run(plan, pool, failures)
-            except BaseException:
-                self._stopping.set()
-                raise
+        pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="labkit-step")
+        try:
+            self._run(plan, pool, failures)
+            pool.shutdown()
+        except BaseException:
+            self._stopping.set()
+            raise
+        finally:
+            pool.shutdown()  # once more, for a Ctrl-C that came while it was waited for
+            with self._calm:  # a thread that was just being started is not waited for by the pool
+                self._calm.wait_for(lambda: not self._busy)
         self._store.took(self._took)
         if failures:
             raise _first(failures)
@@ -86,8 +93,18 @@ class Application:
                     raise error
 
     def _do(self, step: Step) -> None:
-        if self._is_stopping():
-            raise _stopped(self._slice.name)
+        with self._calm:
+            if self._is_stopping():
+                raise _stopped(self._slice.name)
+            self._busy += 1
+        try:
+            self._do_noted(step)
+        finally:
+            with self._calm:
+                self._busy -= 1
+                self._calm.notify_all()
+
+    def _do_noted(self, step: Step) -> None:
         intent = self._store.begin(self._lease, step.kind, step.name, step.host, step.reason)
         self._tell(StepBegun(step.host, step.name, step.kind, step.reason))
         began = time.monotonic()

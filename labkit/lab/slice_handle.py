@@ -225,8 +225,9 @@ class LabSlice:
     def _work(self, do: Callable[[Lease], Value]) -> Value:
         """Do something as the only one who works on the slice."""
         self.reread()
+        held = self._store.lease(self._name)
         try:
-            with self._store.lease(self._name) as lease:
+            with held as lease:
                 self._stopping.clear()
                 try:
                     return do(lease)
@@ -242,6 +243,8 @@ class LabSlice:
                 "what was done stays. deploy() goes on from here, delete() ends it."
             )
             raise
+        finally:
+            held.end()
 
     def _converge(self, lease: Lease, aim: Aim = whole) -> Outlook:
         return converge(
@@ -305,7 +308,12 @@ class LabSlice:
     @property
     def events(self) -> pd.DataFrame:
         """What happened since this object was made; columns as `tables.events_table` says."""
-        return tables.events_table(list(self._told))
+        return tables.events_table(self.told)
+
+    @property
+    def told(self) -> list[tuple[float, Event]]:
+        """The same as values: when (seconds since 1970), and what."""
+        return list(self._told)
 
     @property
     def states(self) -> Mapping[str, str]:

@@ -24,8 +24,8 @@ Clock = Callable[[], float]
 class Lease:
     """Held while it is used as a context; `check` inside a transaction proves that it still is.
 
-    It is taken, kept alive and given back by a thread of its own, which hears no Ctrl-C: whenever
-    that comes, the slice is free once the context is left. Entering raises `SliceInUse`.
+    It is taken, kept alive and given back by a thread of its own, which hears no Ctrl-C. Entering
+    raises `SliceInUse`.
     """
 
     def __init__(self, database: Database, slice_id: int, slice_name: str, clock: Clock) -> None:
@@ -40,12 +40,8 @@ class Lease:
         self._thread = threading.Thread(target=self._hold, name="labkit-lease", daemon=True)
 
     def __enter__(self) -> Self:
-        try:
-            self._thread.start()
-            self._taken.wait()
-        except BaseException:
-            self._ended.set()
-            raise
+        self._thread.start()
+        self._taken.wait()
         self._tell_error()
         return self
 
@@ -55,13 +51,19 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ended.set()
-        try:
-            self._thread.join()
-        finally:
-            self._thread.join()  # also after Ctrl-C: it takes no longer than a write
+        self.end()
         if error is None:
             self._tell_error()
+
+    def end(self) -> None:
+        """Give it back, again or for the first time.
+
+        For a ``finally`` around the context: Ctrl-C may come when the context is just entered or
+        left, and then nobody else would end it.
+        """
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def check(self, connection: Connection) -> None:
         """Raise `SliceInUse` when another process has taken the slice over."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from labkit.allocate import Allocation
     from labkit.calls import Facts
-    from labkit.engines import Engine, SliceId
+    from labkit.engines import Belonging, Check, Engine, SliceId
     from labkit.engines.engine import IsStopping, Survey
     from labkit.events import Listener
     from labkit.links import Links
@@ -50,6 +50,12 @@ class CutEngine:
         self._after = after
         self._cut = cut
         self._lock = threading.Lock()
+        self._busy = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a step is being done just now."""
+        return self._busy > 0
 
     @property
     def was_cut(self) -> bool:
@@ -60,11 +66,16 @@ class CutEngine:
         with self._lock:
             is_here = len(self.steps) == self._at
             self.steps.append(step)
-        if is_here and not self._after:
-            self._cut()
-        self._engine.do(slice_id, step, tell, is_stopping)
-        if is_here and self._after:
-            self._cut()
+            self._busy += 1
+        try:
+            if is_here and not self._after:
+                self._cut()
+            self._engine.do(slice_id, step, tell, is_stopping)
+            if is_here and self._after:
+                self._cut()
+        finally:
+            with self._lock:
+                self._busy -= 1
 
     # as the other engine has it
 
@@ -90,6 +101,15 @@ class CutEngine:
         self, slice_id: SliceId, host: str, listener: Callable[[Facts], None]
     ) -> Callable[[], None]:
         return self._engine.listen(slice_id, host, listener)
+
+    def checks(self, tell: Listener) -> tuple[Check, ...]:
+        return self._engine.checks(tell)
+
+    def belongings(self) -> tuple[Belonging, ...]:
+        return self._engine.belongings()
+
+    def remove(self, belonging: Belonging) -> None:
+        self._engine.remove(belonging)
 
     def close(self) -> None:
         self._engine.close()

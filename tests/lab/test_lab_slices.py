@@ -28,12 +28,12 @@ from labkit.lab import LabSlice, tables
 from labkit.observed import DEAD, PAUSED, Leftover, Observed
 from labkit.room import Host
 from labkit.testing.cut import CutEngine
-from memory_lab import MemoryLab, rows_left
+from memory_lab import MemoryLab, memory_folder, rows_left
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[MemoryLab]:
-    with MemoryLab(tmp_path) as lab:
+def lab() -> Iterator[MemoryLab]:
+    with memory_folder() as folder, MemoryLab(folder) as lab:
         yield lab
 
 
