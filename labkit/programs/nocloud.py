@@ -1,4 +1,4 @@
-"""The seed of a system without labkit's agent: its settings as cloud-init's NoCloud source has them.
+"""The seed of a system without labkit's agent: its settings, as cloud-init's NoCloud wants them.
 
 Three texts on a small read-only disk labelled ``cidata``: user-data, meta-data, network-config.
 Systems with cloud-init (Ubuntu, Debian and other cloud images) read all three; cirros reads
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import posixpath
 from typing import Any, Literal
 
 import yaml
@@ -19,8 +18,8 @@ from labkit.model import INTERNET_GATEWAY, INTERNET_NETWORK
 from labkit.programs import iso9660, seed_script
 from labkit.programs.qemu import NAME_SERVER
 from labkit.promise import GuestSpec
-from labkit.wish import FileWish
-from labkit.wish.addresses import network_of
+from labkit.wish import FileWish, Route
+from labkit.wish.addresses import Network, network_of
 
 LABEL = "cidata"
 # For the image's own user, on the console only: its ssh takes no passwords.
@@ -40,6 +39,9 @@ def seed_iso(guest: GuestSpec, instance_id: str, *, dialect: Dialect = "cloud-co
     A guest takes the settings when `instance_id` is not the one it knows. `dialect` is how
     user-data is written: "script" for systems that have no cloud-init, such as cirros.
     """
+    for file in guest.files:
+        if file.data is None:
+            rules.invalid("files", file.path, "files whose content has been read")
     text = user_data(guest) if dialect == "cloud-config" else seed_script.script(guest)
     files = {
         "meta-data": meta_data(guest, instance_id),
@@ -87,13 +89,7 @@ def network_config(guest: GuestSpec) -> str:
 def _ethernet(guest: GuestSpec, name: str, mac: str) -> dict[str, Any]:
     addresses = [address for interface, address in guest.addresses if interface == name]
     networks = [network_of(address) for address in addresses]
-    routes = [
-        {"to": _EVERYWHERE[via.version] if to == "default" else to, "via": str(via)}
-        for to, via in (
-            (route.destination, ipaddress.ip_address(route.via)) for route in guest.routes
-        )
-        if any(via in network for network in networks)
-    ]
+    routes = [_route(route) for route in guest.routes if _is_in(route.via, networks)]
     config: dict[str, Any] = {
         "match": {"macaddress": mac},
         "set-name": name,
@@ -103,7 +99,8 @@ def _ethernet(guest: GuestSpec, name: str, mac: str) -> dict[str, Any]:
     }
     if name == "eth0" and guest.internet is not None:
         addresses.append(f"{guest.internet}/{_INTERNET_PREFIX}")
-        routes.append({"to": _EVERYWHERE[4], "via": INTERNET_GATEWAY})
+        if seed_script.leaves_by_internet(guest):
+            routes.append({"to": _EVERYWHERE[4], "via": INTERNET_GATEWAY})
         config["nameservers"] = {"addresses": [NAME_SERVER]}
     if addresses:
         config["addresses"] = addresses
@@ -112,19 +109,25 @@ def _ethernet(guest: GuestSpec, name: str, mac: str) -> dict[str, Any]:
     return config
 
 
+def _is_in(address: str, networks: list[Network]) -> bool:
+    return any(ipaddress.ip_address(address) in network for network in networks)
+
+
+def _route(route: Route) -> dict[str, str]:
+    everywhere = _EVERYWHERE[6 if ":" in route.via else 4]
+    to = everywhere if route.destination == "default" else route.destination
+    return {"to": to, "via": route.via}
+
+
 def _file(file: FileWish) -> dict[str, Any]:
-    if file.data is None:
-        rules.invalid("files", file.path, "files whose content has been read")
-    return _bytes_file(file.path, file.data, file.mode)
+    assert file.data is not None  # seeds are made of files that were read
+    text = base64.b64encode(file.data).decode()
+    permissions = f"{file.mode:04o}"
+    return {"path": file.path, "permissions": permissions, "encoding": "b64", "content": text}
 
 
 def _text_file(path: str, text: str, mode: int) -> dict[str, Any]:
     return {"path": path, "permissions": f"{mode:04o}", "content": text}
-
-
-def _bytes_file(path: str, data: bytes, mode: int) -> dict[str, Any]:
-    text = base64.b64encode(data).decode()
-    return {"path": path, "permissions": f"{mode:04o}", "encoding": "b64", "content": text}
 
 
 def _yaml(value: object) -> str:

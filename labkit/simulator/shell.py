@@ -84,6 +84,7 @@ class Shell:
     functions: dict[str, Command] = field(default_factory=dict)
     last_job: int = 0
     stops_at_failure: bool = False
+    has_exited: bool = False
 
     def __post_init__(self) -> None:
         known = {**self.process.environment, "PWD": self.process.folder}
@@ -96,6 +97,7 @@ class Shell:
         try:
             return (yield from self.evaluate(text))
         except Exit as end:
+            self.has_exited = True
             return end.status
         except (Return, Leave):
             return self.status

@@ -116,6 +116,7 @@ class System(Machine):
         def ended(_status: int) -> None:
             self.processes.pop(process.pid, None)
             self._tasks.pop(process.pid, None)
+            process.stdin.abandon()
             if sink is not None:
                 sink.end()
 

@@ -134,6 +134,9 @@ class Stack:
                     self.routes.remove(route)
 
     def is_own(self, ip: Address) -> bool:
+        """Whether packets to it come to us; all of 127.0.0.0/8 does."""
+        if ip.is_loopback and ip.version == 4:
+            return self.interfaces[0].is_up
         if self._own is None:
             up = [one for one in self.interfaces if one.is_up]
             self._own = {entry.ip for one in up for entry in one.addresses}

@@ -12,10 +12,10 @@ MSS = 1460
 WINDOW = 64240
 FIRST_FLIGHT = 10 * MSS
 FIRST_WAIT, LONGEST_WAIT, LEAST_WAIT = 1.0, 60.0, 0.2
-ATTEMPTS = 6
+ATTEMPTS = 15
 ATTEMPTS_TO_CONNECT = 6
 QUICK, CONFIRM_SECONDS = 16, 0.04  # behind so many segments every second is acknowledged
-LINGER_SECONDS = 1.0  # less than Linux's minute: what is closed is soon forgotten
+LINGER_SECONDS = 5.0  # less than Linux's minute: what is closed is soon forgotten
 MASK = 0xFFFFFFFF
 
 
@@ -49,7 +49,7 @@ class Connection:
         self._out = bytearray()  # not acknowledged yet
         self._sent = 0  # of `_out`
         self._finishing = False
-        self._fin_sent = False
+        self._fin_sent = self._fin_was_sent = False  # since the last repetition; ever
         self._next = 0  # what we expect
         self._early: dict[int, Segment] = {}
         self._peer_window = MSS
@@ -117,7 +117,7 @@ class Connection:
         if segment.flags & RST:
             if self.state == "SYN_SENT":
                 self.error = "Connection refused"
-            elif self.state != "TIME_WAIT":
+            elif self.state not in ("TIME_WAIT", "LAST_ACK", "CLOSING"):
                 self.error = "Connection reset by peer"
             self._end()
             return
@@ -127,6 +127,7 @@ class Connection:
         if segment.flags & ACK:
             if self.state == "SYN_RECEIVED" and _after(segment.acknowledged, self._base):
                 self._establish()
+                self._push()
             self._acknowledged(segment)
         if segment.flags & SYN:
             self._send(SYN | ACK if self.state == "SYN_RECEIVED" else ACK, self._where())
@@ -152,7 +153,7 @@ class Connection:
     def _acknowledged(self, segment: Segment) -> None:
         self._peer_window = segment.window
         count = segment.acknowledged - self._base & MASK
-        if count > len(self._out) + self._fin_sent:
+        if count > len(self._out) + self._fin_was_sent:
             return  # of an earlier time
         if not count:
             is_duplicate = not segment.length and self._sent
@@ -170,7 +171,7 @@ class Connection:
         self._flight = min(self._flight + grown, WINDOW)
         if count > data:  # our end has arrived
             self._base = self._base + 1 & MASK
-            self._fin_sent = False
+            self._fin_sent = self._fin_was_sent = False
             self._finished()
             return
         self._rest()
@@ -192,7 +193,7 @@ class Connection:
             self._in_order(segment)
             while (early := self._early.pop(self._next, None)) is not None:
                 self._in_order(early)
-        elif segment.sequence + segment.length - self._next & MASK < WINDOW:
+        elif 0 < (segment.sequence + segment.length - self._next & MASK) < WINDOW:
             old = -ahead & MASK  # partly known
             rest = replace(segment, sequence=self._next, data=segment.data[old:])
             if rest.length:
@@ -254,7 +255,7 @@ class Connection:
             elif self.state == "FIN_WAIT2":
                 return
             self._send(FIN | ACK, self._base + self._sent)
-            self._fin_sent = True
+            self._fin_sent = self._fin_was_sent = True
             self._watch()
 
     def _watch(self) -> None:

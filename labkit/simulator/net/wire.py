@@ -308,7 +308,12 @@ class Segment:
             0,
         )
         packet = Packet(
-            source, destination, TCP, head + options + self.data, ttl, flags=DONT_FRAGMENT
+            source,
+            destination,
+            TCP,
+            head + options + self.data,
+            ttl,
+            flags=DONT_FRAGMENT if source.version == 4 else 0,
         )
         return summed(packet, 16)
 
