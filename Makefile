@@ -67,7 +67,7 @@ test-vm: $(VENV)/.dev ## Tests that boot real machines (minutes; the image is bu
 	$(PYTEST) -q -m "vm and not slow and not browser" --timeout 600
 
 test-browser: $(VENV)/.dev ## Tests with a real JupyterLab in a real browser
-	@.ci/setup apt "tests in a browser" chromium=chromium
+	@.ci/setup apt "tests in a browser" chromium=chromium qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86
 	$(PYTEST) -q -m browser
 
 test-slow: $(VENV)/.dev ## Tests that take long, such as a fresh installation
