@@ -205,28 +205,15 @@ def keys(notebook: front.Notebook) -> list[float]:
 def told(name: str, values: list[float], rival: list[float]) -> None:
     median, other = statistics.median(values), statistics.median(rival)
     worst = sorted(values)[int(0.9 * (len(values) - 1))]
-    print(f"{name:<38} {median:6.1f} ms (9 of 10: {worst:.0f})   bare {other:.1f} ms")
+    print(f"{name:<44} {median:6.1f} ms (9 of 10: {worst:.0f})   bare {other:.1f} ms")
 
 
-def type_on_console(lab: MachinesLab, rounds: int) -> None:
+def type_on(lab: MachinesLab, face: str, bare: BareLine, rounds: int) -> None:
     """Key to echo: kernel idle, cell that sleeps, cell that computes; and the first paint."""
-    bare = BareLine()
     times: dict[str, list[float]] = {"idle": [], "sleeps": [], "burns": [], "bare": []}
-    with opened(lab, "faces.console(vm)") as notebook:
-        page = notebook.page
-        notebook.hide_side_bar()
-        page.locator(".jp-Cell").first.click()
-        notebook.command("notebook:run-cell-and-select-next")
-        page.wait_for_function(
-            "() => document.querySelector('.jp-InputPrompt').innerText === '[1]:'"
-        )
-        time.sleep(2)
-        painted, connected = page.evaluate(TIME_PAINT)
-        print(
-            f"{'first paint after the cell was run':<38} {painted:6.1f} ms,"
-            f" connected {connected:.1f} ms"
-        )
-        page.evaluate(WATCH_KEYS)
+    with opened(lab, f"faces.{face}(vm)") as notebook:
+        paint(notebook, face)
+        notebook.page.evaluate(WATCH_KEYS)
         for _ in range(rounds):
             times["bare"] += [bare.key() for _ in range(KEYS)]
             bare.clear()
@@ -236,10 +223,22 @@ def type_on_console(lab: MachinesLab, rounds: int) -> None:
                 times[name] += keys(notebook)
                 assert notebook.is_running()
                 notebook.interrupt()
-    bare.close()
-    told("key to echo, kernel idle", times["idle"], times["bare"])
-    told("key to echo while a cell sleeps", times["sleeps"], times["bare"])
-    told("key to echo while a cell computes", times["burns"], times["bare"])
+    told(f"{face}: key to echo, kernel idle", times["idle"], times["bare"])
+    told(f"{face}: key to echo, a cell sleeps", times["sleeps"], times["bare"])
+    told(f"{face}: key to echo, a cell computes", times["burns"], times["bare"])
+
+
+def paint(notebook: front.Notebook, face: str) -> None:
+    """Run the cell with the terminal, and tell how soon it is seen."""
+    page = notebook.page
+    notebook.hide_side_bar()
+    page.locator(".jp-Cell").first.click()
+    notebook.command("notebook:run-cell-and-select-next")
+    page.wait_for_function("() => document.querySelector('.jp-InputPrompt').innerText === '[1]:'")
+    time.sleep(2)
+    painted, connected = page.evaluate(TIME_PAINT)
+    name = f"{face}: first paint after the cell was run"
+    print(f"{name:<44} {painted:6.1f} ms, connected {connected:.1f} ms")
 
 
 def watch_screen(lab: MachinesLab, rounds: int) -> None:
@@ -270,10 +269,10 @@ def watch_screen(lab: MachinesLab, rounds: int) -> None:
             guest.run("kill $(cat /tmp/scrolls)")
             time.sleep(1)
     print(
-        f"{'screen of a scrolling console':<38} {statistics.median(rates):6.1f} updates/s"
+        f"{'screen of a scrolling console':<44} {statistics.median(rates):6.1f} updates/s"
         f"   bare client beside it {statistics.median(bare):.1f}"
     )
-    print(f"{'screen that is still':<38} {still:6d} messages in {SECONDS:.0f} s")
+    print(f"{'screen that is still':<44} {still:6d} messages in {SECONDS:.0f} s")
 
 
 def import_cost(rounds: int) -> None:
@@ -289,7 +288,7 @@ def import_cost(rounds: int) -> None:
     ours = statistics.median(seconds("import labkit_widgets") for _ in range(count))
     bare = statistics.median(seconds("import ipywidgets") for _ in range(count))
     print(
-        f"{'import labkit_widgets':<38} {ours * 1000:6.0f} ms of CPU"
+        f"{'import labkit_widgets':<44} {ours * 1000:6.0f} ms of CPU"
         f"     ipywidgets alone {bare * 1000:.0f} ms"
     )
 
@@ -297,7 +296,7 @@ def import_cost(rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("console", "screen", "import"))
+    parser.add_argument("--only", choices=("type", "screen", "import"))
     chosen = parser.parse_args()
     if chosen.only in (None, "import"):
         import_cost(chosen.rounds)
@@ -305,8 +304,11 @@ def main() -> None:
         return
     with machines_lab() as lab:
         lab.start(screen=True)
-        if chosen.only in (None, "console"):
-            type_on_console(lab, chosen.rounds)
+        if chosen.only in (None, "type"):
+            bare = BareLine()
+            for face in ("console", "shell"):
+                type_on(lab, face, bare, chosen.rounds)
+            bare.close()
         if chosen.only in (None, "screen"):
             watch_screen(lab, chosen.rounds)
 

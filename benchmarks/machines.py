@@ -21,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from labkit.links import Links
 from labkit.local import LocalExecutor
 from labkit.machines import Machine, Machines
 from labkit.micro import KERNEL_ARGUMENTS, build_micro
@@ -28,14 +29,16 @@ from labkit.programs import qemu
 from labkit.steward import Steward, ensure
 
 AT_ONCE = 10
+MACHINES = (1, 3, 10)
+TRANSFERS = 7
 MEGABYTES = 16
 COMMANDS = 50
 WAIT = 120.0
 
 
-def options(kernel: qemu.DirectKernel) -> qemu.MachineOptions:
+def options(kernel: qemu.DirectKernel, macs: tuple[str, ...] = ()) -> qemu.MachineOptions:
     name = f"vm{secrets.token_hex(2)}"
-    return qemu.MachineOptions(name, str(uuid.uuid4()), 128, kernel=kernel)
+    return qemu.MachineOptions(name, str(uuid.uuid4()), 128, kernel=kernel, macs=macs)
 
 
 class Bare:
@@ -220,8 +223,27 @@ class Bench:
     def memory(self) -> None:
         pids = [state.pid for state in self.machines.list() if state.pid]
         self.pss = sum(map(pss_mb, pids)) / len(pids)
-        steward = pss_mb(self.steward.facts["pid"])
-        print(f"{'the steward':34}{steward:8.1f} MB = {steward / len(pids):.1f} MB per machine")
+
+    def own_cost(self) -> None:
+        """The process that serves the slice: consoles, lanes, and a switch that joins them all."""
+        links = Links(self.steward)
+        started = 0
+        for count in MACHINES:
+            for index in range(started, count):
+                mac = f"52:54:00:00:{index:02x}:00"
+                machine = self.machines.start(index, options(self.kernel, macs=(mac,)))
+                machine.guest.wait_ready(WAIT)
+                machine.guest.run("ip link set eth0 up")
+            started = count
+            links.set("all", [(index, 0) for index in range(count)])
+            for index in range(count):
+                self.machines.get(index).guest.run("ping -c2 -i0.2 ff02::1%eth0")
+            cost = pss_mb(self.steward.facts["pid"])
+            name = f"own cost, {count} machine{'s' * (count > 1)} on a link"
+            print(f"{name:34}{cost:8.1f} MB = {cost / count:.1f} MB per machine; goal 10, falling")
+        links.delete("all")
+        for index in range(started):
+            self.machines.get(index).power_off()
 
     def commands_and_files(self) -> None:
         ours, bare = self.ours().guest, self.bare()
@@ -234,14 +256,14 @@ class Bench:
         data = os.urandom(MEGABYTES * 10**6)
         up: tuple[list[float], list[float]] = ([], [])
         down: tuple[list[float], list[float]] = ([], [])
-        for _ in range(3):
+        for _ in range(TRANSFERS):
             up[0].append(seconds(lambda: ours.put("/tmp/ours", data)))
             up[1].append(seconds(lambda: bare.put(data)))
             down[0].append(seconds(lambda: ours.get("/tmp/ours")))
             down[1].append(seconds(bare.get))
-        for name, (first, second) in (("upload", up), ("download", down)):
+        for name, (first, second), goal in (("upload", up, 1.2), ("download", down, None)):
             speeds = f"{MEGABYTES / median(first):.0f} and {MEGABYTES / median(second):.0f} MB/s"
-            report(f"{name}, {speeds}", median(first), median(second), "s", 1.2)
+            report(f"{name}, {speeds}", median(first), median(second), "s", goal)
         bare.end()
         self.machines.get(0).power_off()
 
@@ -266,7 +288,8 @@ def main() -> None:
         try:
             bench.commands_and_files()
             bench.first_command(rounds)
-            bench.at_once(max(1, rounds // 3))
+            bench.own_cost()
+            bench.at_once(max(3, rounds // 3))
         finally:
             bench.end()
 

@@ -50,6 +50,7 @@
         │   ├── GuestHung           (TimeoutError)       it no longer answers, not even a ping
         │   ├── GuestGone           (ConnectionError)    the VM ended while a command ran
         │   ├── GuestRefused                             the guest's agent did not take a request
+        │   ├── NoAgent                                  its image has none: nothing can be asked
         │   └── SetupFailed                              a setting or a command of the wish
         └── ImageError
             ├── BaseImageMissing    (FileNotFoundError)
@@ -110,6 +111,7 @@ __all__ = [
     "MachineUnknown",
     "MirrorMissing",
     "MirrorUnreachable",
+    "NoAgent",
     "NoRoom",
     "NotSeen",
     "NotSettled",
@@ -160,10 +162,11 @@ class LabkitError(Exception):
 
     def report(self) -> list[tuple[str, str]]:
         """It in a few lines, each with its title: what, why, what to do, and where in your code."""
-        found = [(type(self).__name__, self.what), ("Why", self.why), ("Do", self.fix)]
+        found = [("Why", self.why), ("Do", self.fix)]
         found += [("Note", note) for note in getattr(self, "__notes__", ())]
         found.append(("Where", tracebacks.users_line(self.__traceback__)))
-        return [(title, text.strip()) for title, text in found if text.strip()]
+        told = [(title, text.strip()) for title, text in found if text.strip()]
+        return [(type(self).__name__, self.what), *told]
 
     @property
     def _render_traceback_(self) -> Callable[[], list[str]]:
@@ -475,6 +478,12 @@ class GuestRefused(GuestError):
     """The guest's agent did not take a request; nothing was done."""
 
     code = "guest-refused"
+
+
+class NoAgent(GuestError):
+    """The image has no agent of labkit: commands and files cannot reach the guest."""
+
+    code = "no-agent"
 
 
 class SetupFailed(GuestError):

@@ -84,7 +84,8 @@ class Result:
         )
 
     def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
-        command = show(self.argv)
+        is_line = len(self.argv) == 3 and self.argv[:2] == ("sh", "-c")
+        command = self.argv[2].strip() if is_line else show(self.argv)
         facts = [self.host, f"{self.seconds:.2f} s"]
         kind = markup.GOOD if self.ok else markup.BAD
         said = markup.readable(self.text)

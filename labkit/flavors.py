@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from labkit.errors import UnknownFlavor
+from labkit.errors import NoAgent, UnknownFlavor
 from labkit.model import FLAVORS
 
 MEMORY_FLOOR_MB = 96  # below it the micro system hangs without a word
@@ -40,6 +40,47 @@ SIZES: dict[str, Size] = {
         for name, flavor in FLAVORS.items()
     },
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """Something one may want of a machine, and how it is had with and without labkit's agent.
+
+    An empty text means that it cannot be had.
+    """
+
+    what: str
+    with_agent: str
+    without_agent: str
+
+
+_BY_LANES = "at once, over its own channel"
+_AT_START = "when it starts, from a cloud-init NoCloud seed"
+ABILITIES: tuple[Ability, ...] = (
+    Ability("start, power off, pause, resume", "yes", "yes"),
+    Ability("shut down, reboot", "asked over its channel", "asked by the power button (ACPI)"),
+    Ability("console, screen", "yes", "yes"),
+    Ability("links, impairments, capture", "yes", "yes"),
+    Ability("know when it is ready", "its agent says so", ""),
+    Ability("run commands", _BY_LANES, ""),
+    Ability("upload and download files", _BY_LANES, ""),
+    Ability("addresses, routes, hosts, files, commands of the wish", _BY_LANES, _AT_START),
+    Ability("change them while it runs", _BY_LANES, ""),
+)
+
+
+def need_agent(size: Size, what: str, vm: str) -> None:
+    """Raise `NoAgent` where `what` ("run commands in", "copy files to") needs an agent in `vm`."""
+    if size.agent:
+        return
+    raise NoAgent(
+        f"cannot {what} {vm}",
+        why=f"its image {size.image} has no agent of labkit, which answers without a network",
+        fix="Use its console or screen; or give it files and commands in the wish, which it takes "
+        "from its seed when it starts; or choose flavor micro, whose image has the agent.",
+        vm=vm,
+        image=size.image,
+    )
 
 
 def size(name: str) -> Size:

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, text
 
 from labkit.allocate import Allocation
 from labkit.calls import Facts
-from labkit.engines import SliceId
+from labkit.engines import Belonging, Check, SliceId
 from labkit.engines.engine import IsStopping, Survey
 from labkit.events import Listener
 from labkit.lab import Lab
@@ -40,6 +40,7 @@ class MemoryEngine:
         self._lock = threading.Lock()
         self.unreachable: frozenset[str] = frozenset()
         self.prepared: list[Plan] = []
+        self.lost_and_found: list[Belonging] = []
         self.ears: list[tuple[str, Callable[[Facts], None]]] = []
 
     # the world, for tests
@@ -84,6 +85,15 @@ class MemoryEngine:
 
     def survey(self) -> tuple[Survey, ...]:
         return ()
+
+    def checks(self, tell: Listener) -> tuple[Check, ...]:
+        return tuple(Check(host.name, "memory", "ok", "it is a value") for host in self._hosts)
+
+    def belongings(self) -> tuple[Belonging, ...]:
+        return tuple(self.lost_and_found)
+
+    def remove(self, belonging: Belonging) -> None:
+        self.lost_and_found.remove(belonging)
 
     def prepare(self, plan: Plan, tell: Listener) -> None:
         self.prepared.append(plan)

@@ -24,9 +24,8 @@ from labkit.micro.image import (
     KERNEL_FILE,
     LOCK_FILE,
     RECORD_FILE,
-    shipped_lock,
 )
-from labkit.micro.packages import Package, write_lock
+from labkit.micro.packages import Lock, Package, write_lock
 from labkit.micro.shelf import Shelf
 
 MODULE = "labkit_micro_image"
@@ -64,6 +63,12 @@ Classifier: Topic :: System :: Emulators
 
 def contents(image: MicroImage, shelf: Shelf) -> dict[str, bytes]:
     """The files of the wheel, all but the list of them."""
+    lock = Lock({package.name: package for package in image.packages})
+    made_of = {
+        "key": image.key,
+        "kernel_sha256": image.kernel_sha256,
+        "initrd_sha256": image.initrd_sha256,
+    }
     sources = [source_of(package, shelf) for package in image.packages]
     table = SOURCES.format(kernel=KERNEL_FILE, initrd=INITRD_FILE, version=labkit.__version__)
     table += "".join(
@@ -78,8 +83,8 @@ def contents(image: MicroImage, shelf: Shelf) -> dict[str, bytes]:
         f"{MODULE}/__init__.py": b'"""The files of the micro image; labkit looks for them."""\n',
         f"{MODULE}/{KERNEL_FILE}": image.kernel.read_bytes(),
         f"{MODULE}/{INITRD_FILE}": image.initrd.read_bytes(),
-        f"{MODULE}/{RECORD_FILE}": (image.folder / RECORD_FILE).read_bytes(),
-        f"{MODULE}/{LOCK_FILE}": write_lock(shipped_lock()).encode(),
+        f"{MODULE}/{RECORD_FILE}": (json.dumps(made_of, indent=1) + "\n").encode(),
+        f"{MODULE}/{LOCK_FILE}": write_lock(lock).encode(),
         f"{MODULE}/SOURCES.md": table.encode(),
         f"{MODULE}/sources.json": (json.dumps(sources, indent=1) + "\n").encode(),
         **{f"{LICENSES}/{name}": content for name, content in licenses.items()},

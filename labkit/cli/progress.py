@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
@@ -25,12 +25,15 @@ from labkit.events import (
     ImageCopied,
     ImageCopyProgress,
     ImageCopyWaiting,
+    Listener,
     PackageProgress,
     PlanMade,
     StepBegun,
     StepDone,
     StepFailed,
 )
+
+Listen = Callable[[Listener], Callable[[], None]]
 
 MOST_LINES = 12
 DOING = {
@@ -174,17 +177,22 @@ def log_line(event: Event) -> str | None:
 
 
 @contextmanager
-def watching() -> Iterator[Progress]:
-    """Shows on standard error what the events tell; a listener for `LabSlice.listen`."""
-    progress = Progress()
-    if show.err.is_terminal:
-        live = Live(
-            get_renderable=progress.render, console=show.err, transient=True, refresh_per_second=5
-        )
-        with live:
-            yield progress
-    else:
-        yield _Logging()
+def watching(listen: Listen | None = None) -> Iterator[Progress]:
+    """Shows on standard error what events tell; `listen` begins to tell them, if it is given."""
+    progress = Progress() if show.err.is_terminal else _Logging()
+    with ExitStack() as stack:
+        if show.err.is_terminal:
+            stack.enter_context(
+                Live(
+                    get_renderable=progress.render,
+                    console=show.err,
+                    transient=True,
+                    refresh_per_second=5,
+                )
+            )
+        if listen is not None:
+            stack.callback(listen(progress))
+        yield progress
 
 
 class _Logging(Progress):

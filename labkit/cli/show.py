@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape as escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
@@ -17,6 +17,8 @@ from labkit.errors import LabkitError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+UNBROKEN = 20  # characters: names, addresses and numbers stay in one piece
 
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
@@ -33,8 +35,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     lines = [list(row) for row in rows]
     for index, column in enumerate(columns):
-        numbers = all(isinstance(line[index], int | float) for line in lines)
-        grid.add_column(column, justify="right" if numbers and lines else "left", overflow="fold")
+        cells = [line[index] for line in lines]
+        justify: JustifyMethod = "left"
+        if cells and all(isinstance(cell, int | float) for cell in cells):
+            justify = "right"
+        short = all(len(str(cell)) <= UNBROKEN for cell in cells)
+        grid.add_column(column, justify=justify, overflow="fold", no_wrap=short)
     for line in lines:
         grid.add_row(*("" if value is None else escape(str(value)) for value in line))
     out.print(grid)

@@ -89,12 +89,8 @@ def up(target: str, name: str | None, yes: bool, as_json: bool, profile: str | N
 
 
 def _deploy(net: LabSlice) -> None:
-    with watching() as progress:
-        stop = net.listen(progress)
-        try:
-            net.deploy()
-        finally:
-            stop()
+    with watching(net.listen) as progress:
+        net.deploy()
     if progress.seconds is not None:
         show.err.print(f"Deployed in {progress.seconds:.1f} s.")
 
@@ -201,12 +197,8 @@ def down(name: str, yes: bool, profile: str | None) -> None:
             show.say("Nothing was done.")
             return
         try:
-            with watching() as progress:
-                stop = net.listen(progress)
-                try:
-                    net.delete()
-                finally:
-                    stop()
+            with watching(net.listen):
+                net.delete()
         except KeyboardInterrupt:
             show.err.print(
                 f"Stopped half-way. Go on: [bold]labkit down {name}[/bold]", soft_wrap=True

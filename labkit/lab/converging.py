@@ -77,7 +77,7 @@ def preview(engine: Engine, store: Store, wish: Slice) -> Plan:
         allocation = empty(wish.name, str(uuid.uuid4()))
         record, taken, seen = Record(0, "", 0, wish, allocation), store.taken(), NOTHING_THERE
     record = replace(record, wish=wish)
-    return _outlook(record, _allocated(record, taken, engine.hosts(), seen), seen).plan
+    return _outlook(record, wish, _allocated(record, taken, engine.hosts(), seen), seen).plan
 
 
 def converge(

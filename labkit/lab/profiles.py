@@ -11,7 +11,6 @@ from labkit.engines import Engine, HostsEngine
 from labkit.engines.system_images import LocalSystemImages, SimulatedSystemImages
 from labkit.errors import InvalidArgument
 from labkit.local import LocalExecutor
-from labkit.simulator.executor import SimulatedExecutor
 from labkit.store import Store
 
 LOCAL, SIMULATED = "local", "sim"
@@ -23,6 +22,8 @@ def engine_of(profile: str) -> Engine:
     if profile == LOCAL:
         return HostsEngine(LOCAL, LocalExecutor(), (THIS_HOST,), LocalSystemImages(), is_real=True)
     if profile == SIMULATED:
+        from labkit.simulator.executor import SimulatedExecutor  # noqa: PLC0415 - it is large
+
         executor = SimulatedExecutor(workers=(THIS_HOST,))
         return HostsEngine(
             SIMULATED, executor, (THIS_HOST,), SimulatedSystemImages(executor), is_real=False

@@ -26,9 +26,19 @@ MIB_PER_GIB = 1024
 
 def slice_text(wish: Slice, states: Mapping[str, str], links: Mapping[str, str]) -> str:
     """A slice in plain text: its VMs and links, one in a line, with their states."""
-    vms = ((vm.name, states[vm.name], vm.flavor, _vm_words(vm)) for vm in wish.vms)
+    width = max(map(len, [*states, *links]), default=0)
+    word = max(map(len, [*states.values(), *links.values()]), default=0)
+    vms = (
+        (vm.name.ljust(width), states[vm.name].ljust(word), vm.flavor, _vm_words(vm))
+        for vm in wish.vms
+    )
     joined = (
-        (link.name, links[link.name], " -- ".join(link.ends), _in_brackets(link_note(link)))
+        (
+            link.name.ljust(width),
+            links[link.name].ljust(word),
+            " -- ".join(link.ends),
+            _in_brackets(link_note(link)),
+        )
         for link in wish.links
     )
     shown = [f"slice {wish.name}: {summary(wish, states)}"]

@@ -308,7 +308,12 @@ class LabSlice:
     @property
     def events(self) -> pd.DataFrame:
         """What happened since this object was made; columns as `tables.events_table` says."""
-        return tables.events_table(list(self._told))
+        return tables.events_table(self.told)
+
+    @property
+    def told(self) -> list[tuple[float, Event]]:
+        """The same as values: when (seconds since 1970), and what."""
+        return list(self._told)
 
     @property
     def states(self) -> Mapping[str, str]:

@@ -220,12 +220,8 @@ def events_table(told: Iterable[tuple[float, Event]]) -> pd.DataFrame:
 
 def event_words(event: Event) -> str:
     """``StepDone`` as ``step done``."""
-    return event_name(type(event))
-
-
-def event_name(kind: type[Event]) -> str:
-    """The words for a kind of event."""
-    return "".join(f" {c.lower()}" if c.isupper() else c for c in kind.__name__).strip()
+    name = type(event).__name__
+    return "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()
 
 
 def event_detail(event: Event) -> str:

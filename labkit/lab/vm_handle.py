@@ -11,6 +11,7 @@ from labkit.allocate import VMAllocation
 from labkit.calls import Part
 from labkit.errors import MachineUnknown
 from labkit.executor import Result
+from labkit.flavors import need_agent
 from labkit.guest import DEFAULT_TIMEOUT, READY_TIMEOUT, Guest, OnOutput, OnWait
 from labkit.lab import faces, reprs
 from labkit.machines import CONSOLE_LIMIT, SHUTDOWN_TIMEOUT, Machine
@@ -74,7 +75,8 @@ class LabVM:
 
     @property
     def guest(self) -> Guest:
-        """The system inside it."""
+        """The system inside it; raises `NoAgent` where its image has none of labkit's agent."""
+        need_agent(self.wish.size, "run commands in", self.name)
         return self.machine.guest
 
     # inside
@@ -130,9 +132,15 @@ class LabVM:
         self._slice.refresh()
 
     def reboot(self, timeout: float = SHUTDOWN_TIMEOUT) -> None:
-        """Ask its system to reboot, wait until it is ready again, and set it up as wished."""
-        self.machine.reboot(timeout)
-        self.guest.wait_ready()
+        """Ask its system to reboot, wait until it is ready again, and set it up as wished.
+
+        A system without labkit's agent is shut down and started again.
+        """
+        if self.wish.size.agent:
+            self.machine.reboot(timeout)
+            self.guest.wait_ready()
+        else:
+            self.machine.shut_down(timeout)
         self._slice.deploy()
 
     def pause(self) -> None:

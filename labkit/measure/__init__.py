@@ -26,7 +26,7 @@ PAUSE_US = 1000.0
 SMALL, LARGE = 62, 1250  # bytes, Ethernet header included: whole words behind the checksum
 SHARE_OF_RATE = 0.25  # what packets may take of a link's rate without waiting for one another
 LONGEST_SECONDS = 8.0  # for packets on a link of a low rate; then there are fewer of them
-RATE_SECONDS, OVERLOAD = 2.0, 1.5
+RATE_SECONDS, OVERLOAD, CATCH_UP_US = 2.0, 2.0, 150_000.0
 RATE_PACKETS = 100  # at least, as far as their size allows
 QUEUE_SECONDS = 0.2  # in front of a rate; see labkit.remote.steward.impair
 LINGER = 0.5
@@ -164,4 +164,4 @@ def _heavy(asked: Asked) -> Load:
     a_second = OVERLOAD * asked.rate_bit / (1 - asked.loss) / (size * BITS)
     each = math.ceil(a_second * PAUSE_US / 1e6)
     count = max(math.ceil(a_second * RATE_SECONDS), 10)
-    return Load(count, size, each / a_second * 1e6, each)
+    return Load(count, size, each / a_second * 1e6, each, CATCH_UP_US)

@@ -37,12 +37,16 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a machine sends: so many packets of a size, `each` of them together, then a pause."""
+    """What a machine sends: so many packets of a size, `each` of them together, then a pause.
+
+    `late_us`: how much of what it is late by it makes up for; without, bursts are left out.
+    """
 
     count: int
     size: int
     pause_us: float
     each: int = 1
+    late_us: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -120,7 +124,10 @@ class _Program:
         self._signals = 0
         self._place = place
         self._argv = ["luajit", "-", place.interface, place.mac, peer]
-        numbers = (run, load.count, load.size, peer_size, load.pause_us, load.each, CLOCK_US)
+        numbers = (
+            *(run, load.count, load.size, peer_size),
+            *(load.pause_us, load.each, load.late_us, CLOCK_US),
+        )
         self._argv += [f"{number:g}" if number < 1e6 else f"{number:.0f}" for number in numbers]
         self._changed = changed
         self._clock: list[tuple[float, float]] = []

@@ -1,9 +1,9 @@
 -- Numbered raw frames to a neighbour and from it, told with the times of this machine's clock.
 --
--- luajit - INTERFACE OWN_MAC PEER_MAC RUN COUNT SIZE PEER_SIZE PAUSE_US EACH CLOCK_EVERY_US
+-- luajit - INTERFACE OWN_MAC PEER_MAC RUN COUNT SIZE PEER_SIZE PAUSE_US EACH LATE_US CLOCK_EVERY_US
 --
 -- It says "ready PID" once it listens. At a signal (USR1) it sends COUNT frames of SIZE bytes, EACH
--- together every PAUSE_US, and says "sent FRAMES MICROSECONDS"; at the next it tells what it has
+-- together every PAUSE_US (what it is late by, it makes up for, up to LATE_US), and says "sent FRAMES MICROSECONDS"; at the next it tells what it has
 -- received, one line per frame: "NUMBER SENT_AT RECEIVED_AT", or "bad CHECKSUM RECEIVED_AT" for one
 -- that was changed on its way; and ends with "end FRAMES_IT_WAS_TOO_SLOW_FOR". Every CLOCK_EVERY_US it
 -- says "clock NOW". Times are microseconds. Nothing is written anywhere, no address is needed, and
@@ -32,7 +32,8 @@ int signalfd(int, const sigset_t *, int); char *strerror(int); int memcmp(const 
 
 local name, own, peer = arg[1], arg[2], arg[3]
 local run, count, size, peer_size = tonumber(arg[4]), tonumber(arg[5]), tonumber(arg[6]), tonumber(arg[7])
-local pause, each, clock_every = tonumber(arg[8]), tonumber(arg[9]), tonumber(arg[10])
+local pause, each, late = tonumber(arg[8]), tonumber(arg[9]), tonumber(arg[10])
+local clock_every = tonumber(arg[11])
 local TYPE = 0xB588 -- 0x88B5, for local experiments, as it lies in memory on this processor
 
 local function check(result, what)
@@ -163,7 +164,7 @@ while not finished do
   end
   if moment >= due then
     send_some()
-    due = math.max(due + pause, moment) -- late is late: no burst makes up for it
+    due = math.max(due + pause, moment - late)
     if sent == count then
       due = math.huge
       say("sent %d %.0f", sent, now() - started)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, nan, sqrt
@@ -15,7 +17,7 @@ BITS = 8
 CHANCE = 3.0  # standard deviations that chance may take
 LEAST_MS, LEAST_SHARE = 1.0, 0.001  # what is no deviation, however little was asked
 RELATIVE = 0.05
-EDGE = 0.1  # of the packets that arrive first and last: a rate is measured between them
+PIECE, PIECES = 10, 20  # packets at least, and how many pieces: to tell a pace
 ENOUGH_OFFERED = 1.1  # times the rate: with less, the sender may be what was measured
 
 
@@ -187,18 +189,46 @@ def rate_row(asked: Asked, sender: Side, receiver: Side, size: int) -> dict[str,
     assert asked.rate_bit
     wish = asked.rate_bit / 1e6
     times = sorted(one.received_at for one in receiver.arrivals)
-    edge = int(EDGE * len(times))
-    times = times[edge : len(times) - edge]
-    found = nan
-    if len(times) > 2:
-        found = (len(times) - 1) * size * BITS / (times[-1] - times[0])  # bits a µs: Mbit/s
+    pace = _pace(times)
+    found = size * BITS / pace if pace else nan  # bits a µs: Mbit/s
     offered = sender.sent * size * BITS / 1e6 / max(sender.seconds, 1e-6)
     offered *= (1 - asked.loss) * (1 + asked.duplicate)
     row = _row("rate", wish, found, "Mbit/s", RELATIVE * wish, len(times))
-    # The sender was too slow, or this machine too busy to let the receiver take everything.
-    if offered < ENOUGH_OFFERED * wish or receiver.missed:
+    # The sender was too slow, or the receiver too busy to take everything.
+    if not row["ok"] and (offered < ENOUGH_OFFERED * wish or receiver.missed):
         row["ok"] = None
     return row
+
+
+def _pace(times: Sequence[float]) -> float:
+    """The time from packet to packet while nothing holds them up; 0 where there are too few.
+
+    Machines that are busy for a moment send nothing, or take many packets late and together. So
+    it is the median of short pieces.
+    """
+    size = max(PIECE, len(times) // PIECES)
+    pieces = [times[at : at + size] for at in range(0, len(times) - size + 1, size)]
+    return statistics.median(map(_steady, pieces)) if pieces else 0.0
+
+
+def _steady(times: Sequence[float]) -> float:
+    """The pace of a piece: packets may be late and never early, so their lower hull shows it."""
+    hull: list[tuple[int, float]] = []
+    for point in enumerate(times):
+        while len(hull) > 1 and _turns_right(hull[-2], hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    (first, began), (last, ended) = max(
+        itertools.pairwise(hull), key=lambda edge: edge[1][0] - edge[0][0]
+    )
+    return (ended - began) / (last - first)
+
+
+def _turns_right(
+    one: tuple[int, float], middle: tuple[int, float], other: tuple[int, float]
+) -> bool:
+    run, rise = middle[0] - one[0], middle[1] - one[1]
+    return run * (other[1] - one[1]) <= rise * (other[0] - one[0])
 
 
 def _row(

@@ -148,10 +148,8 @@ def _build(home: Path, name: str, lock: Lock, shelf: Shelf, on_event: Listener) 
     )
     on_event(ImageBuildStage("localhost", name, "pack"))
     initrd = cpio.archive(contents.tree)
-    key = key_of(lock)
     document = {
         "add": lock.add,
-        "key": key,
         "kernel_sha256": hashlib.sha256(contents.kernel).hexdigest(),
         "initrd_sha256": hashlib.sha256(initrd).hexdigest(),
         "packages": [f"{package.name} {package.version}" for package in lock.packages.values()],
@@ -162,7 +160,7 @@ def _build(home: Path, name: str, lock: Lock, shelf: Shelf, on_event: Listener) 
         (part / INITRD_FILE).write_bytes(initrd)
         (part / RECORD_FILE).write_text(json.dumps(document, indent=1), encoding="utf-8")
         part.chmod(0o755)
-        part.rename(home / key[:16])
+        part.rename(home / key_of(lock)[:16])
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

@@ -21,7 +21,7 @@ from labkit.micro import layers
 from labkit.micro.fetch import exclusive
 from labkit.micro.packages import Lock, Package, read_lock, write_lock
 
-BUILDER = 1  # counts changes of the builder that change what it makes of the same inputs
+BUILDER = 2  # counts changes of the builder that change what it makes of the same inputs
 MICRO = "micro"
 LOCK_FILE = "micro.lock.json"
 KERNEL_FILE, INITRD_FILE, RECORD_FILE = "vmlinux", "initrd.cpio", "image.json"

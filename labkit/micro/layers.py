@@ -36,10 +36,12 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
 ROOTS = (*PROGRAMS, KERNEL)
 
 _SETTINGS = {
-    "group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
+    "group": "root:x:0:\ntty:x:5:\ntcpdump:x:100:\nnogroup:x:65534:\n",
     "hostname": "micro\n",
     "nsswitch.conf": "hosts: files dns\n",
-    "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
+    "passwd": "root:x:0:0:root:/root:/bin/sh\n"
+    "tcpdump:x:100:100::/:/bin/false\n"  # who tcpdump becomes before it writes a file
+    "nobody:x:65534:65534::/:/bin/false\n",
     "resolv.conf": "",
     "shells": "/bin/sh\n/bin/ash\n/bin/dash\n",
 }

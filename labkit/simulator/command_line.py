@@ -42,6 +42,8 @@ def checked(program: Callable[[Process], int | Steps[int]]) -> Program:
             return outcome if isinstance(outcome, int) else (yield from outcome)
         except BadOption as option:
             return process.fail(f"option {option} is not simulated", 2)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             return process.fail(f"{error.filename}: {error.strerror}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from labkit.errors import CommandTimeout, ConnectionLost, LabkitError
+from labkit.errors import CommandTimeout, ConnectionLost, LabkitError, WorkerUnreachable
 from labkit.executor import stream_ended, timed_out
 from labkit.remote.steward.control import HEADER
 from labkit.simulator.faults import CONNECTING, Fault, lost, refusal
@@ -38,7 +38,7 @@ class SimulatedConnection:
         self._records: dict[int, Record] = {}
         self._last: int | None = None  # the request whose answer will be lost
         self._frames = bytearray()
-        with self._world.condition:
+        with self._world.entered():
             self._end: End | None = self._open()
             self._world.audience.append(self)
             self._world.hear()
@@ -66,33 +66,41 @@ class SimulatedConnection:
 
     def write(self, data: bytes | memoryview, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        with self._world.condition:
+        with self._world.entered():
             rest = memoryview(data)
             self._meet_faults(bytes(data))
             if self._room is not None and len(rest) > self._room:
                 rest = rest[: self._room]
-            while rest:
-                if self._end is None or self._has_ended:
-                    raise stream_ended(self._worker.name, self._command())
-                try:
-                    count = self._end.send(rest)
-                except BrokenPipeError:
-                    raise stream_ended(self._worker.name, self._command()) from None
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise self._late(timeout) from None
-                    if not self._world.drive():
-                        self._world.condition.wait(0.01)
-                    continue
-                rest = rest[count:]
-                if self._room is not None:
-                    self._room -= count
+            self._world.writers += 1
+            try:
+                while rest:
+                    rest = rest[self._send(rest, deadline, timeout) :]
+            finally:
+                self._world.writers -= 1
             self._world.hear()
             if self._room == 0:
                 self._break(lost(self._worker.name, f"relay {self._path}", self._command()))
 
+    def _send(self, data: memoryview, deadline: float, timeout: float) -> int:
+        """Send as much as there is room for; the steward makes more of it."""
+        if self._end is None or self._has_ended:
+            raise stream_ended(self._worker.name, self._command())
+        try:
+            count = self._end.send(data)
+        except BrokenPipeError:
+            raise stream_ended(self._worker.name, self._command()) from None
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise self._late(timeout) from None
+            if not self._world.drive():
+                self._world.condition.wait(0.01)
+            return 0
+        if self._room is not None:
+            self._room -= count
+        return count
+
     def close(self) -> None:
-        with self._world.condition:
+        with self._world.entered():
             if not self.is_closed:
                 self.is_closed = True
                 self._let_go()
@@ -101,8 +109,13 @@ class SimulatedConnection:
 
     # ---- what the world does
 
-    def publish(self) -> None:
+    def publish(self) -> bool:
         """Take what has come, for the one who reads."""
+        before, had_ended = len(self._arrived), self._has_ended
+        self._take()
+        return len(self._arrived) > before or self._has_ended != had_ended
+
+    def _take(self) -> None:
         end = self._end
         while end is not None and end.readable and len(self._arrived) < MAX_ARRIVED:
             data = end.recv(1 << 18)
@@ -116,12 +129,14 @@ class SimulatedConnection:
 
     # ---- inside
 
-    def _open(self) -> End | None:
+    def _open(self) -> End:
         try:
             return self._worker.connect(self._path)
-        except OSError:
-            self._has_ended = True
-            return None
+        except OSError as error:
+            host, path = self._worker.name, self._path
+            raise WorkerUnreachable(
+                f"cannot connect to {path} on {host}", why=error.strerror or str(error), path=path
+            ) from error
 
     def _let_go(self) -> None:
         end, self._end = self._end, None

@@ -80,6 +80,9 @@ class Buffer:
         self.ended = True
         self.changed.fire()
 
+    def abandon(self) -> None:
+        """Nobody reads it any more."""
+
     def take(self, size: int) -> bytes:
         """Up to `size` bytes from its start; all when `size` is negative."""
         end = len(self.data) if size < 0 else size
@@ -107,6 +110,8 @@ class Process:
     folder: str
     environment: dict[str, str] = field(default_factory=dict)
     pid: int = 0
+    leader: int = 0  # the process that all in its group came from; 0 is itself
+    owner: int = 0  # the process that it ends with
 
     @property
     def files(self) -> FileTree:
@@ -172,6 +177,15 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+class Job(Protocol):
+    """Something that runs beside the program that has started it."""
+
+    pid: int
+
+    def wait(self) -> Steps[int]:
+        """Its status, once it has ended."""
+
+
 class Machine:
     """A simulated machine: its address, size and user, its files, and the programs it has."""
 
@@ -218,6 +232,30 @@ class Machine:
         home = self.files.home
         environment = {"HOME": home, "USER": self.user, "PATH": ":".join(BIN_FOLDERS), "PWD": home}
         return Process(self, argv, stdin, stdout, stderr, home, environment, next(self.pids))
+
+    has_background = False  # whether programs can run side by side
+
+    def run_beside(self, process: Process, steps: Steps[int], sink: Buffer | None = None) -> Job:
+        """Let steps run by themselves; `sink` is ended with them."""
+        raise NotImplementedError
+
+    def pipe(self) -> Buffer:
+        """What one program writes to while another reads."""
+        raise NotImplementedError
+
+    def jobs(self, leader: int) -> list[Job]:
+        """What a process has let run beside it."""
+        del leader
+        return []
+
+    def kill(self, pid: int, number: int) -> bool:
+        """Send a signal that ends a process; False when there is none."""
+        del pid, number
+        return False
+
+    def shell_words(self, name: str, message: str) -> str:
+        """A complaint of the shell, as the one of this machine puts it."""
+        return f"{name}: 1: {message}"
 
     def start(self, process: Process, program: Program | None = None) -> Steps[int]:
         """Run a program to its end, with the faults that are scripted for it.

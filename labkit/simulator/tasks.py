@@ -6,9 +6,12 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from labkit.simulator.machine import Steps, Wait
+from labkit.executor import SIGNALLED
+from labkit.simulator.machine import Buffer, Steps, TooMuchOutput, Wait
 from labkit.simulator.waiting import Signal, Times
 
+SIGKILL, SIGPIPE = 9, 13
+PIPE_SIZE = 1 << 16
 LEAST_SECONDS = 0.00001  # any turn takes some time: an endless loop must not stop the world
 
 
@@ -28,6 +31,32 @@ class Gate:
             self.opened.fire()
 
 
+class Pipe(Buffer):
+    """Between two programs: who writes much waits for who reads, and is ended when nobody does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Gate()
+        self._is_abandoned = False
+
+    def write(self, data: bytes, /) -> None:
+        if self._is_abandoned:
+            raise BrokenPipeError
+        super().write(data)
+        if len(self.data) > PIPE_SIZE:
+            self.gate.close()
+
+    def take(self, size: int) -> bytes:
+        taken = super().take(size)
+        if len(self.data) <= PIPE_SIZE:
+            self.gate.open()
+        return taken
+
+    def abandon(self) -> None:
+        self._is_abandoned = True
+        self.gate.open()
+
+
 class Task:
     """A program in progress, from `start` to its end; `status` is None until then."""
 
@@ -37,8 +66,11 @@ class Task:
         steps: Steps[int],
         on_end: Callable[[int], None],
         gate: Gate | None = None,
+        pid: int = 0,
     ) -> None:
         self.status: int | None = None
+        self.pid = pid
+        self.ended = Signal()
         self._times = times
         self._steps = steps
         self._on_end = on_end
@@ -48,6 +80,12 @@ class Task:
 
     def start(self) -> None:
         self._times.call_later(0, partial(self._wake, self._turn))
+
+    def wait(self) -> Steps[int]:
+        """Its status, once it has ended."""
+        while self.status is None:
+            yield Wait(math.inf, signal=self.ended)
+        return self.status
 
     def kill(self, status: int) -> None:
         """End it where it stands."""
@@ -77,6 +115,12 @@ class Task:
         except StopIteration as end:
             self._end(end.value)
             return
+        except BrokenPipeError:
+            self._end(SIGNALLED + SIGPIPE)
+            return
+        except TooMuchOutput:
+            self._end(SIGNALLED + SIGKILL)
+            return
         self._sleep(wait)
 
     def _sleep(self, wait: Wait) -> None:
@@ -100,3 +144,4 @@ class Task:
     def _end(self, status: int) -> None:
         self.status = status
         self._on_end(status)
+        self.ended.fire()

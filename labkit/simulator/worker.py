@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from labkit.simulator.qemu.process import Qemu
     from labkit.simulator.steward.steward import SimulatedSteward
 
+LONGEST_PATH = 107  # bytes of a unix socket's path
 RUN_FOLDER = "/tmp/labkit-1000"
 HOST_FILES = {
     "/proc/sys/kernel/osrelease": "6.1.0-simulated\n",
@@ -54,6 +55,8 @@ class Worker(Machine):
 
     def connect(self, path: str) -> End:
         """Connect to a unix socket; raises OSError when nobody listens."""
+        if len(path.encode()) > LONGEST_PATH:
+            raise OSError("AF_UNIX path too long")
         accept = self._listeners.get(path)
         if accept is None:
             number = errno.ECONNREFUSED if self.files.find(path) else errno.ENOENT

@@ -2,7 +2,7 @@
 
 Nothing here has a thread. Whoever waits for an answer drives the world: while a request that needs
 time is open, time jumps from event to event; when none is, it stands still, but for the moment in
-which things settle.
+which things settle. What was typed on a terminal takes its real time, as somebody looks on.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from labkit.remote.steward.loop import Timer
 from labkit.simulator.clock import SECOND, START, Clock
 
 SETTLE_SECONDS = 0.5  # simulated: how long things go on after the last request was answered
-SLICE_SECONDS = 0.02  # real: then those who wait get what has come so far
+SLICE_SECONDS = 0.05  # real: then those who wait get what has come so far
 PATIENCE_SECONDS = 2.0  # real: after so long without a word from anybody, it goes on gently
 GENTLY_SECONDS = 0.05
+LONGER_SECONDS = 0.25  # simulated: a while before which it is worth to listen
+LISTENING_SECONDS = 0.03  # real: how long
+GRACE_SECONDS = 0.1  # real: how long work waits for somebody outside before time passes
 
 Callback = Callable[[], None]
 
@@ -38,7 +42,8 @@ class Pollable(Protocol):
 class Audience(Protocol):
     """Somebody outside who is given what has come for them."""
 
-    def publish(self) -> None: ...
+    def publish(self) -> bool:
+        """Whether something has come."""
 
 
 class World:
@@ -48,14 +53,21 @@ class World:
         self.clock = clock
         self.condition = threading.Condition()
         self.now = clock.seconds
+        self.callers = 0  # those outside who are waiting for `condition` to say something
+        self.writers = 0  # those who have said half of something
         self.audience: list[Audience] = []
         self.busy: list[Callable[[], bool]] = []  # whether there is work that needs time
+        self.stalled: list[Callable[[], bool]] = []  # whether work waits for somebody outside
+        self.interactive: list[Callable[[], bool]] = []  # whether somebody looks on
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._ready: deque[Pollable] = deque()
         self._horizon = 0.0
+        self._moment = LISTENING_SECONDS
+        self._has_told = False  # what has come was given to those outside
+        self._must_pause = False  # so that whoever drives can take what is theirs
         self._is_driven = False
-        self._heard = time.monotonic()
+        self._heard = self._touched = time.monotonic()
 
     @property
     def nanoseconds(self) -> int:
@@ -80,12 +92,21 @@ class World:
             pollable.is_queued = True
             self._ready.append(pollable)
 
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Hold `condition`, as soon as whoever drives lets go of it."""
+        self.callers += 1
+        with self.condition:
+            self.callers -= 1
+            yield
+
     def hear(self) -> None:
         """Somebody outside has said something; to be called with it."""
-        self._heard = time.monotonic()
+        self._heard = self._touched = time.monotonic()
         if not self._is_driven:
             self._catch_up()
         self._horizon = max(self._horizon, self.now + SETTLE_SECONDS)
+        self._moment = LISTENING_SECONDS
         self.condition.notify_all()
 
     def drive(self) -> bool:
@@ -97,10 +118,11 @@ class World:
             has_moved = self._slice()
         finally:
             self._is_driven = False
-            self._publish()
-        if has_moved:
-            gently = not self.clock.pace and time.monotonic() - self._heard > PATIENCE_SECONDS
-            self.condition.wait(GENTLY_SECONDS if gently else 0.0002)
+            others_go_on = self._publish() or bool(self.callers)
+        if not self.clock.pace and time.monotonic() - self._heard > PATIENCE_SECONDS:
+            self.condition.wait(GENTLY_SECONDS)
+        elif others_go_on and has_moved:
+            self.condition.wait(0.0001)  # whoever waits for `condition` has it now
         return has_moved
 
     # ---- inside
@@ -110,6 +132,9 @@ class World:
         while time.monotonic() < end:
             if self._happen() or self._pass_time():
                 has_moved = True
+                if self._must_pause:
+                    self._must_pause = False
+                    return True
             else:
                 self.now = max(self.now, self.clock.seconds)
                 return has_moved
@@ -139,17 +164,49 @@ class World:
 
     def _pass_time(self) -> bool:
         """Go on to the next event, if there is one that is not to be left for later."""
-        if not self._timers:
+        if not self._timers or self.callers or self.writers:
             return False
+        due, pace = self._timers[0][0], self.clock.pace
         if any(is_busy() for is_busy in self.busy):
+            if self._waits_for_others() or self._lets_others_react(due):
+                return True
             self._horizon = max(self._horizon, self.now + SETTLE_SECONDS)
-        elif self._timers[0][0] > max(self._horizon, self.clock.seconds):
-            return False
-        self._go_to(self._timers[0][0])
+        elif due > self.clock.seconds:
+            if any(is_watched() for is_watched in self.interactive):
+                pace = pace or 1.0
+            elif due > self._horizon:
+                return False
+        self._go_to(due, pace)
         return True
 
-    def _go_to(self, when: float) -> None:
-        pace = self.clock.pace
+    def _waits_for_others(self) -> bool:
+        """Let no time pass while it is somebody else's turn, unless they take too long."""
+        left = self._touched + GRACE_SECONDS - time.monotonic()
+        if left <= 0 or not any(is_stalled() for is_stalled in self.stalled):
+            return False
+        if not self._publish():
+            self.condition.wait(left)
+        return True
+
+    def _lets_others_react(self, due: float) -> bool:
+        """Before a longer while passes, let those outside see what has come, and say something.
+
+        When they do not, they get half as long the next time.
+        """
+        if due - self.now < LONGER_SECONDS or self._moment < 0.001:
+            return False
+        if not self._publish() and not self._has_told:
+            return False
+        if self._has_told:  # they have had time to take it
+            self._has_told = False
+            self.condition.wait(self._moment)
+            self._moment /= 2
+        else:
+            self._has_told = True
+            self._must_pause = True
+        return True
+
+    def _go_to(self, when: float, pace: float) -> None:
         if pace and when > self.clock.seconds:
             self._publish()
             began = time.monotonic()
@@ -166,7 +223,11 @@ class World:
             self._run_next()
         self.now = max(self.now, self.clock.seconds)
 
-    def _publish(self) -> None:
+    def _publish(self) -> bool:
+        has_come = False
         for one in list(self.audience):
-            one.publish()
-        self.condition.notify_all()
+            has_come |= one.publish()
+        if has_come:
+            self._touched = time.monotonic()
+            self.condition.notify_all()
+        return has_come

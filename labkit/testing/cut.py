@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from labkit.allocate import Allocation
     from labkit.calls import Facts
-    from labkit.engines import Engine, SliceId
+    from labkit.engines import Belonging, Check, Engine, SliceId
     from labkit.engines.engine import IsStopping, Survey
     from labkit.events import Listener
     from labkit.links import Links
@@ -101,6 +101,15 @@ class CutEngine:
         self, slice_id: SliceId, host: str, listener: Callable[[Facts], None]
     ) -> Callable[[], None]:
         return self._engine.listen(slice_id, host, listener)
+
+    def checks(self, tell: Listener) -> tuple[Check, ...]:
+        return self._engine.checks(tell)
+
+    def belongings(self) -> tuple[Belonging, ...]:
+        return self._engine.belongings()
+
+    def remove(self, belonging: Belonging) -> None:
+        self._engine.remove(belonging)
 
     def close(self) -> None:
         self._engine.close()

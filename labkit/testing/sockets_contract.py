@@ -1,7 +1,8 @@
 """What every executor promises of `connect`, as tests: for those whose hosts have unix sockets.
 
 Inherit `SocketContract` beside `ExecutorContract`, with the same fixtures. Where the host is not
-this machine, give `echo` as well: the path of a socket there that behaves like `EchoServer`.
+this machine, give `echo` as well, the path of a socket there that behaves like `EchoServer`, and
+`left_over`, the path of one that nobody serves any more.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -62,7 +62,7 @@ class EchoServer:
     def _echo(self, client: socket.socket) -> None:
         with client, contextlib.suppress(ConnectionError):
             while (data := client.recv(1 << 16)) and data != LEAVE:
-                if data == DEAF:
+                if data.startswith(DEAF):
                     self._ended.wait(SOON)
                     return
                 client.sendall(data)
@@ -93,6 +93,15 @@ class SocketContract(ContractFixtures):
         server = EchoServer(f"{folder}/echo")
         yield server.path
         server.close()
+        shutil.rmtree(folder)
+
+    @pytest.fixture
+    def left_over(self) -> Iterator[str]:
+        """The socket on the host of a server that has ended."""
+        folder = tempfile.mkdtemp(prefix="lk")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(f"{folder}/left")
+        yield f"{folder}/left"
         shutil.rmtree(folder)
 
     def test_bytes_come_back(self, executor: Executor, host: str, echo: str) -> None:
@@ -162,13 +171,11 @@ class SocketContract(ContractFixtures):
         with pytest.raises(WorkerUnreachable, match=r"cannot connect to .*/absent.*No such file"):
             executor.connect(host, f"{folder}/absent")
 
-    def test_a_socket_that_nobody_serves(self, executor: Executor, host: str) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="lk"))
-        with socket.socket(socket.AF_UNIX) as left_over:
-            left_over.bind(str(folder / "left"))
+    def test_a_socket_that_nobody_serves(
+        self, executor: Executor, host: str, left_over: str
+    ) -> None:
         with pytest.raises(WorkerUnreachable, match="refused"):
-            executor.connect(host, str(folder / "left"))
-        shutil.rmtree(folder)
+            executor.connect(host, left_over)
 
     def test_a_path_that_is_too_long(self, executor: Executor, host: str, folder: str) -> None:
         with pytest.raises(WorkerUnreachable, match="too long"):

@@ -16,12 +16,9 @@ from labkit import spec
 if TYPE_CHECKING:
     from jupyter_in_browser import Notebook
 
-TESTS = Path(__file__).parents[1]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-CELL = f"""\
-import sys
-sys.path.insert(0, {str(TESTS)!r})
+CELL = """\
 from labkit_widgets.editor import SliceEditor
 from labkit.wish import Slice
 from slice_handle_fake import SliceInMemory
@@ -52,45 +49,15 @@ MEASURE = """async () => {
   }
   return times;
 }"""
-START_CELL = """() => {
-  const notebook = window.jupyterapp.shell.currentWidget;
-  window.labkitKernel = notebook.context.sessionContext.session.kernel;
-  const code = "print('started', flush=True); import threading; threading.Event().wait(120)";
-  const cell = window.labkitKernel.requestExecute({code});
-  cell.onIOPub = (message) => {
-    if (message.header.msg_type === 'stream') window.labkitCell = 'running';
-  };
-  cell.done.finally(() => { window.labkitCell = 'ended'; });
-}"""
+START_CELL = "import threading; threading.Event().wait(120)"
 READ_CLIPBOARD = "() => navigator.clipboard.readText()"
 
 
-def run_cells(open_notebook: Callable[[Path], Notebook], path: Path, *cells: str) -> Notebook:
-    """A notebook of code cells, run."""
-    blank: dict[str, object] = {
-        "cell_type": "code",
-        "metadata": {},
-        "outputs": [],
-        "execution_count": None,
-    }
-    made = {
-        "cells": [blank | {"id": f"cell-{n}", "source": text} for n, text in enumerate(cells)],
-        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    path.write_text(json.dumps(made))
-    opened = open_notebook(path)
-    opened.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    opened.run_all()
-    opened.hide_side_bar()
-    return opened
-
-
 @pytest.fixture
-def notebook(open_notebook: Callable[[Path], Notebook], tmp_path: Path) -> Notebook:
+def notebook(open_cells: Callable[..., Notebook]) -> Notebook:
     """A notebook with the editor of an empty slice, run."""
-    opened = run_cells(open_notebook, tmp_path / "editor.ipynb", CELL)
+    opened = open_cells(CELL)
+    opened.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     expect(opened.page.locator(".labkit-editor")).to_have_count(1)
     return opened
 
@@ -134,12 +101,6 @@ def shoot(notebook: Notebook, editor: Locator, path: Path) -> None:
     notebook.page.set_viewport_size({"width": 1280, "height": 1900})
     notebook.page.mouse.move(5, 500)
     editor.screenshot(path=path)
-
-
-def dark(notebook: Notebook, *, on: bool) -> None:
-    notebook.command("apputils:change-theme", {"theme": f"JupyterLab {'Dark' if on else 'Light'}"})
-    light = "false" if on else "true"
-    expect(notebook.page.locator("body")).to_have_attribute("data-jp-theme-light", light)
 
 
 def test_a_line_of_three_is_built_and_deployed_by_keyboard(
@@ -249,20 +210,17 @@ def test_links_are_impaired_and_become_switches(notebook: Notebook, editor: Loca
 
 
 def test_it_answers_while_a_cell_runs(notebook: Notebook, editor: Locator) -> None:
-    page = notebook.page
-    page.evaluate(START_CELL)
-    page.wait_for_function("() => window.labkitCell === 'running'")
+    notebook.start_cell(START_CELL)
     editor.get_by_role("button", name="Add VM").click()
     expect(editor.locator("g[data-vm]")).to_have_count(1)
-    assert page.evaluate("() => window.labkitCell") == "running"
-    page.evaluate("() => { window.labkitKernel.interrupt(); }")
-    page.wait_for_function("() => window.labkitCell === 'ended'")
+    assert notebook.is_running()
+    notebook.interrupt()
 
 
 def test_two_views_agree_also_after_the_page_is_loaded_anew(
-    open_notebook: Callable[[Path], Notebook], tmp_path: Path
+    open_cells: Callable[..., Notebook],
 ) -> None:
-    notebook = run_cells(open_notebook, tmp_path / "views.ipynb", CELL, "editor")
+    notebook = open_cells(CELL, "editor")
     page = notebook.page
     views = page.locator(".labkit-editor")
     expect(views).to_have_count(2)
@@ -271,8 +229,8 @@ def test_two_views_agree_also_after_the_page_is_loaded_anew(
         expect(view.locator("g[data-vm]")).to_have_count(3)
     views.last.get_by_label("Name of r1", exact=True).fill("core")
     expect(views.first.get_by_label("Name of core", exact=True)).to_have_value("core")
-    page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
-    page.reload()
+    notebook.save()
+    notebook.reload()
     expect(views.last.locator("g[data-vm=core]")).to_have_count(1, timeout=60_000)
     views.last.get_by_role("button", name="Add VM").click()
     expect(views.first.locator("g[data-vm]")).to_have_count(4)
@@ -287,6 +245,8 @@ def test_fifty_vms_stay_quick(notebook: Notebook, editor: Locator, screenshots: 
     times = notebook.page.evaluate(MEASURE)
     (screenshots / "editor_times_50.json").write_text(json.dumps(times))
     shoot(notebook, editor, screenshots / "editor_50.png")
+    saved = notebook.save()["cells"][0]["outputs"][0]["data"]
+    assert "<svg" in "".join(saved["image/svg+xml"])  # what a page without a kernel shows
     assert len(times) == 20
     assert notebook.complaints == []
 
@@ -309,10 +269,10 @@ def test_it_is_quick_and_can_be_read_by_everyone(
     expect(editor.locator("table.result")).to_be_visible()
     assert_accessible(page)
     shoot(notebook, editor, screenshots / "editor_light.png")
-    dark(notebook, on=True)
+    notebook.theme("Dark")
     assert_accessible(page)
     shoot(notebook, editor, screenshots / "editor_dark.png")
-    dark(notebook, on=False)
+    notebook.theme("Light")
     times = page.evaluate(MEASURE)
     (screenshots / "editor_times.json").write_text(json.dumps(times))
     assert len(times) == 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,26 @@ import labkit
 from labkit.cli import main
 from labkit.cli.show import size
 
+PathWith = Callable[..., None]
+
 
 @pytest.fixture(autouse=True)
-def own_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LABKIT_DATA_DIR", str(tmp_path / "data"))
+def wide(own_places: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.fixture
+def path_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PathWith:
+    """Leaves only these programs to be found."""
+
+    def leave(*programs: str) -> None:
+        (tmp_path / "bin").mkdir()
+        for program in programs:
+            found = sys.executable if program == "python3" else shutil.which(program)
+            (tmp_path / "bin" / program).symlink_to(Path(found or "").resolve())
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+    return leave
 
 
 @pytest.fixture
@@ -37,8 +53,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["demo", "image", "worker", "version"]),
-        (["--help"], ["Exit codes"]),
+        ([], ["up", "run", "capture", "doctor", "demo", "image", "worker", "version"]),
+        (["--help"], ["Exit codes", "labkit up lab.yaml"]),
+        (["up", "--help"], ["FILE|NAME", "--yes", "--json", "--profile", "Examples"]),
+        (["capture", "--help"], ["--for", "--count", "wireshark"]),
         (["image", "--help"], ["add", "info", "list", "pull", "rm"]),
         (["worker", "check", "--help"], ["--user", "--port", "HOST"]),
     ],
@@ -61,19 +79,37 @@ def test_the_simulated_demo_tells_its_story(capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr().out
     for words in ("Simulated", "web", "52:54:00:03:e9:00", "10.60.7.101", "web_img.qcow2", "Next"):
         assert words in shown
+    for words in ("no machine runs", "2 received", "Who has 10.0.1.254?", "ICMP", "is gone"):
+        assert words in " ".join(shown.split())
     assert "a disk is never overwritten" in " ".join(shown.split())
+    assert "apt install" not in shown
 
 
 @pytest.mark.qemu_img
-def test_the_real_demo_makes_real_disks_and_leaves_none(
-    disk: str, capsys: pytest.CaptureFixture[str]
+def test_without_qemu_the_demo_shows_real_disks_and_says_what_to_install(
+    disk: str, path_with: PathWith, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    path_with("python3", "qemu-img")
     assert main(["demo"]) == 0
     shown = capsys.readouterr().out
-    assert "Real:" in shown
+    assert "Real: the qemu-img" in shown
+    assert "There is no QEMU" in shown
+    assert "apt install qemu-system-x86" in shown
+    assert "no machine runs" in shown
     assert "1.0 GiB" in shown
     (folder,) = {word for word in shown.split() if "/labkit-demo-" in word and word[-1] == "."}
     assert not Path(folder.rstrip(".")).exists()
+
+
+def test_without_anything_the_demo_is_simulated_and_says_what_to_install(
+    path_with: PathWith, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path_with("python3")
+    assert main(["demo"]) == 0
+    shown = capsys.readouterr().out
+    assert "There is no qemu-img" in shown
+    assert "apt install qemu-utils" in shown
+    assert "apt install qemu-system-x86" in shown
 
 
 @pytest.mark.qemu_img
@@ -116,11 +152,9 @@ def test_this_machine_is_ready(disk: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_worker_without_qemu_img_is_not_ready(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    path_with: PathWith, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python3").symlink_to(Path(sys.executable).resolve())
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    path_with("python3")
     assert main(["worker", "check", "localhost", "--local"]) == 1
     shown = capsys.readouterr().out
     assert "apt install qemu-utils" in shown

@@ -91,7 +91,7 @@ def test_what_is_worse_than_asked_is_told(links: Links, machines: list[Machine])
     assert found["deviation"]["delay"] == pytest.approx(10, abs=1.5)
     assert found["measured"]["duplicate"] == pytest.approx(20, rel=0.1)
     assert found["measured"]["corrupt"] == pytest.approx(10, rel=0.15)
-    wrong = found.index[~found["ok"].astype(bool)].tolist()
+    wrong = found.index[~found["ok"].fillna(True)].tolist()
     assert wrong == ["delay", "duplicate", "corrupt"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -139,6 +140,23 @@ def test_the_rate_is_that_of_the_middle(rate: float, loss: float) -> None:
     row = rate_row(Asked.of(one, NONE), sender, receiver, 1250)
     assert row["measured"] == pytest.approx(rate / 1e6, rel=0.05)
     assert row["ok"]
+
+
+def test_the_rate_is_told_by_busy_machines_too() -> None:
+    """The sender stops now and then, and the receiver takes many packets late and together."""
+    one = Impairment(rate_bit=5_000_000)
+    sender, receiver = sent_through(one, count=1500, pause=1333, size=1250)
+    busy = list(receiver.arrivals)
+    for start, late in ((100, 150_000), (500, 60_000), (800, 200_000)):
+        until = busy[start].received_at + late
+        for n, arrival in enumerate(busy[start:], start):
+            late_one = replace(arrival, received_at=max(arrival.received_at, until))
+            busy[n] = late_one
+    for start, gap in ((300, 120_000), (600, 90_000)):
+        for n, arrival in enumerate(busy[start:], start):
+            busy[n] = replace(arrival, received_at=arrival.received_at + gap)
+    row = rate_row(Asked.of(one, NONE), sender, replace(receiver, arrivals=tuple(busy)), 1250)
+    assert row["measured"] == pytest.approx(5, rel=0.02)
 
 
 def test_a_sender_that_is_too_slow_says_nothing_about_the_rate() -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 import pytest
 
 from labkit.micro import MicroImage, build_micro
-from labkit.micro.image import shipped_lock
+from labkit.micro.image import BUILDER, shipped_lock
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 NOBODY = 65534
+GOLDEN = Path(__file__).parents[1] / "golden" / "micro.json"
 BUILD = (
     "import os, sys; from pathlib import Path; from labkit.micro import build_micro, find_micro;"
     "find_micro(Path(sys.argv[1]));"  # all of Python is loaded: the other user may not reach it
@@ -46,19 +50,24 @@ def test_the_same_inputs_give_the_same_bytes(image: MicroImage, tmp_path: Path) 
     assert again.kernel.read_bytes() == image.kernel.read_bytes()
 
 
-def test_an_ordinary_user_builds_the_same_bytes(image: MicroImage, tmp_path: Path) -> None:
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users can reach; each start of pytest closes its own to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_an_ordinary_user_builds_the_same_bytes(image: MicroImage, open_folder: Path) -> None:
     """With another umask, locale, home and time zone, too."""
-    folder, cache = tmp_path / "data", tmp_path / "cache"
+    folder, cache = open_folder / "data", open_folder / "cache"
     shutil.copytree(platformdirs.user_cache_path("labkit") / "packages", cache)
     folder.mkdir()
-    environment = {"HOME": str(tmp_path), "LC_ALL": "C", "TZ": "Pacific/Apia"}
+    environment = {"HOME": str(open_folder), "LC_ALL": "C", "TZ": "Pacific/Apia"}
     user = None
     if os.geteuid() == 0:
         user = NOBODY
-        for path in (tmp_path, folder, cache, *cache.iterdir()):
+        for path in (open_folder, folder, cache, *cache.iterdir()):
             os.chown(path, NOBODY, NOBODY)
-        for parent in [*tmp_path.parents][:3]:  # pytest's own folders are closed to others
-            parent.chmod(parent.stat().st_mode | 0o011)
     done = subprocess.run(
         build_command(folder, cache, user),
         env=environment,
@@ -108,3 +117,15 @@ def test_two_processes_build_once(image: MicroImage, tmp_path: Path) -> None:
 def test_the_shipped_lock_is_complete(image: MicroImage) -> None:
     """Nothing is looked up to build it: the lock names every package and its checksum."""
     assert image.packages == tuple(shipped_lock().packages.values())
+
+
+def test_the_image_is_the_same_on_every_machine(
+    image: MicroImage, pytestconfig: pytest.Config
+) -> None:
+    """And whoever changes what the builder makes of the same inputs counts BUILDER up."""
+    made = {"key": image.key, "kernel": image.kernel_sha256, "initrd": image.initrd_sha256}
+    if pytestconfig.getoption("--update-golden"):
+        known = json.loads(GOLDEN.read_text())
+        assert known["key"] != image.key or known == made, f"BUILDER is still {BUILDER}"
+        GOLDEN.write_text(json.dumps(made, indent=1) + "\n")
+    assert made == json.loads(GOLDEN.read_text())

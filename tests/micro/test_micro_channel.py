@@ -315,3 +315,38 @@ def test_the_programs_of_a_lab_are_there(machine: Machine) -> None:
     assert b"iproute2" in lane.run("ip -V").out
     ping = lane.run("ping -c 1 127.0.0.1 && traceroute -n 127.0.0.1")
     assert ping.status == "0", ping
+
+
+@pytest.mark.parametrize("way", ["-T2", "-u -R5m -T2"], ids=["TCP", "UDP"])
+def test_traffic_is_made_and_measured(machine: Machine, way: str) -> None:
+    lane = machine.lane()
+    lane.run("nuttcp -S")
+    answer = lane.run(f"until nuttcp {way} -fparse 127.0.0.1; do sleep 0.2; done")
+    assert answer.status == "0", answer
+    measured = dict(word.split("=") for word in answer.out.decode().split() if "=" in word)
+    assert float(measured["megabytes"]) > 0
+    lane.run("killall nuttcp")
+
+
+def test_packets_are_captured_and_read(machine: Machine) -> None:
+    lane = machine.lane()
+    token = lane.start("run", shell="tcpdump -n -i lo -c 2 -w /tmp/ping.pcap icmp")
+    said = b""
+    while b"listening on lo" not in said:
+        said += lane.next(token)[1]
+    assert lane.run("ping -c 1 -n 127.0.0.1").status == "0"
+    assert lane.answer(token).status == "0"
+    shown = lane.run("tcpdump -n -r /tmp/ping.pcap").out
+    assert b"ICMP echo request" in shown
+    assert b"ICMP echo reply" in shown
+
+
+def test_pages_are_served_and_fetched(machine: Machine) -> None:
+    lane = machine.lane()
+    serve = (
+        "mkdir -p /tmp/www; echo page > /tmp/www/index.html; httpd -p 127.0.0.1:8080 -h /tmp/www"
+    )
+    assert lane.run(serve).status == "0"
+    assert lane.run("wget -qO- http://127.0.0.1:8080/").out == b"page\n"
+    assert lane.run("wget -qO- http://127.0.0.1:8080/none").status != "0"
+    lane.run("killall httpd")

@@ -68,6 +68,13 @@ def install(site: Path, lock: Lock, *, key: str | None = None) -> None:
     (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\nmicro = some_image\n")
 
 
+def test_the_golden_sums_are_those_of_the_image_that_is_built_now() -> None:
+    """They are checked against a real build by the slow tests, which also write them."""
+    golden = json.loads((Path(__file__).parents[1] / "golden" / "micro.json").read_text())
+    update = "pytest tests/micro/test_micro_build.py --update-golden"
+    assert golden["key"] == key_of(shipped_lock()), f"the image has changed: run {update}"
+
+
 def test_what_was_built_is_found_and_nothing_is_made(data: Path) -> None:
     assert find_micro() is None
     built(data / "micro", shipped_lock())

@@ -46,6 +46,8 @@ def test_the_tutorials_are_there() -> None:
         "04_when_things_fail",
         "05_first_network",
         "06_packets",
+        "07_shell_and_screen",
+        "08_teach_live",
     ]
 
 

@@ -25,7 +25,7 @@ from labkit.errors import (
 )
 from labkit.links import Links
 from labkit.machines import Machine
-from labkit.remote.start import LIMIT, LONGEST
+from labkit.remote.shared import LIMIT, LONGEST
 from machines_lab import HAS_QEMU, READY, MachinesLab, machines_lab
 from steward_host import is_running, wait_until
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import ipywidgets
 import pytest
+from ipykernel.comm import Comm
 
 import labkit_widgets
 from labkit_widgets import faces, routing
@@ -47,12 +48,14 @@ def test_an_old_kernel_is_told_of(version: str, said: str) -> None:
 
 
 def test_a_page_without_subshells_is_told_of() -> None:
-    assert "subshells" in routing.front_end_note()  # pytest's thread is the main one
+    widget = SimpleNamespace(comm=Comm(show_warning=False))  # type: ignore[no-untyped-call]
+    assert "subshells" in routing.front_end_note(widget)  # pytest's thread is the main one
     notes: list[str] = []
-    thread = threading.Thread(target=lambda: notes.append(routing.front_end_note()))
+    thread = threading.Thread(target=lambda: notes.append(routing.front_end_note(widget)))
     thread.start()
     thread.join()
     assert notes == [""]
+    assert routing.front_end_note(ipywidgets.Button()) == ""  # no page has spoken to it
 
 
 def test_a_missing_bundle_is_an_error_that_says_what_to_do() -> None:

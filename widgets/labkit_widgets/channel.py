@@ -184,7 +184,7 @@ class LiveWidget(anywidget.AnyWidget):
             self._tell(view, "beat")
             self._drop_stale()
             if not self.note:
-                self.note = front_end_note()
+                self.note = front_end_note(self)
         elif kind == "size":
             self._resized(view, message)
         elif kind == "close":

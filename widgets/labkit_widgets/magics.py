@@ -11,13 +11,12 @@ from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.display import publish_display_data
 
 from labkit import markup, rules
 from labkit.errors import InvalidArgument, UsageError
 from labkit.executor import Result
 from labkit.guest import DEFAULT_TIMEOUT
-from labkit.lab import LabSlice, LabVM
+from labkit.lab import LabSlice, LabVM, faces
 
 OPTION = re.compile(r"--(slice|timeout)(?:\s+|=)(\S+)\s*")
 WORD = re.compile(r"(\S+)\s*")
@@ -35,16 +34,21 @@ _OF_ENDS = ("link",)
 
 
 class Shown(Result):
-    """A result whose output was shown as it came: a cell shows only a status that is not 0."""
+    """A result whose output was shown as it came: what is left to show is the status.
+
+    In a notebook a status of 0 goes without saying; a terminal has its ``Out[1]:`` anyway.
+    """
 
     __slots__ = ()
 
     def _ipython_display_(self) -> None:
-        if self.ok:
-            return
-        told = f"status {self.returncode}"
-        chip = markup.heading("", markup.chip(told, markup.BAD), f"{self.seconds:.2f} s")
-        publish_display_data(markup.bundle(f"{told} ({self.seconds:.2f} s)", chip))
+        if not self.ok or not faces.is_in_notebook():
+            raise NotImplementedError
+
+    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
+        told, seconds = f"status {self.returncode}", f"{self.seconds:.2f} s"
+        chip = markup.chip(told, markup.GOOD if self.ok else markup.BAD)
+        return markup.bundle(f"{told} ({seconds})", markup.heading("", chip, seconds))
 
 
 @dataclass(frozen=True, slots=True)

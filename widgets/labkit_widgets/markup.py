@@ -72,6 +72,11 @@ def problem(text: str) -> str:
     return f'<span role="alert" class="labkit-problem">{html.escape(text)}</span>'
 
 
+def note(text: str) -> str:
+    """A remark; empty when there is none."""
+    return f'<p role="status" class="labkit-note">{html.escape(text)}</p>' if text else ""
+
+
 def status(text: str) -> str:
     """What is going on or was done; read out by screen readers without interrupting."""
     return f'<p role="status">{html.escape(text)}</p>'

@@ -64,7 +64,7 @@ class SlicePanel:
         self.slice = slice_
         self._lock = threading.RLock()
         self._progress = Progress()
-        self._events = deque(panel_state.past_events(slice_), maxlen=panel_state.MOST_EVENTS)
+        self._events = deque(panel_state.event_rows(slice_.told), maxlen=panel_state.MOST_EVENTS)
         self._chosen: tuple[str, str] = ("", "")
         self._problem: Facts = {}
         self._job = ""
@@ -178,7 +178,9 @@ class SlicePanel:
             "vms": panel_state.vm_rows(self.slice, wish, vms),
             "links": panel_state.link_rows(wish, links),
             "events": list(self._events)[::-1],
-            "work": panel_state.work_facts(work, self._tails, self._job),
+            "work": panel_state.work_facts(
+                work, self._tails, self._job, told=self._problem.get("what", "")
+            ),
             "problem": self._problem,
             "chosen": self._chosen_facts(vms, links),
             "dock": [{"key": key, "title": key} for key in self._docked],

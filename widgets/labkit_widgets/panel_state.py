@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from labkit.captures import Capture
 from labkit.errors import LabkitError
 from labkit.events import (
+    Converged,
     Event,
     GaveUp,
     GuestWaiting,
     ImageCopyProgress,
+    MachineTold,
     PackageProgress,
+    PlanMade,
+    StepBegun,
+    StepDone,
     StepFailed,
 )
 from labkit.lab import LabSlice, reprs, tables
@@ -24,10 +29,9 @@ from labkit_widgets.progress_state import Work
 Facts = dict[str, Any]
 
 MOST_EVENTS, MOST_PACKETS = 40, 12
-CLOCK = "%H:%M:%S"
 PACKET_COLUMNS = ("source", "destination", "protocol", "length", "info")
 # What comes many times a second, or tells what the progress shows better.
-_TOO_MANY = (GuestWaiting, ImageCopyProgress, PackageProgress)
+_TOO_MANY = (GuestWaiting, ImageCopyProgress, PackageProgress, StepBegun)
 # What the panel's controls set: the rest of the impairments stays as it is.
 CONTROLS = ("delay", "jitter", "loss", "rate")
 
@@ -96,8 +100,8 @@ def states_now(slice_: LabSlice, wish: Slice, work: Work) -> tuple[dict[str, str
     return vms, links
 
 
-def work_facts(work: Work, tails: Mapping[str, str], job: str) -> Facts:
-    """The progress; `job` is what the panel itself is doing."""
+def work_facts(work: Work, tails: Mapping[str, str], job: str, *, told: str = "") -> Facts:
+    """The progress; `job` is what the panel does itself, `told` what it has told as an error."""
     return {
         "state": work.state,
         "job": job,
@@ -106,7 +110,7 @@ def work_facts(work: Work, tails: Mapping[str, str], job: str) -> Facts:
         "steps": work.steps,
         "seconds": round(work.seconds, 1),
         "left": None if work.left is None else round(work.left, 1),
-        "failures": list(work.failures),
+        "failures": [one for one in work.failures if not told or told not in one],
         "late": [
             {
                 "vm": one.vm,
@@ -120,34 +124,43 @@ def work_facts(work: Work, tails: Mapping[str, str], job: str) -> Facts:
     }
 
 
+def event_rows(told: Iterable[tuple[float, Event]]) -> list[Facts]:
+    """Rows of the last events, oldest first."""
+    rows = (event_row(when, event) for when, event in told)
+    return [row for row in rows if row is not None][-MOST_EVENTS:]
+
+
 def event_row(when: float, event: Event) -> Facts | None:
     """A row of the last events; None for those that are too many."""
     if isinstance(event, _TOO_MANY):
         return None
+    words, detail = event_words(event)
     return {
-        "time": datetime.fromtimestamp(when).strftime(CLOCK),
-        "event": tables.event_words(event),
+        "time": datetime.fromtimestamp(when).strftime("%H:%M:%S"),
+        "event": words,
         "subject": event.subject,
-        "detail": tables.event_detail(event),
+        "detail": detail,
         "bad": isinstance(event, StepFailed | GaveUp),
     }
 
 
-def past_events(slice_: LabSlice) -> list[Facts]:
-    """Rows of what happened before there was a panel."""
-    found = slice_.events
-    found = found[~found["event"].isin([tables.event_name(kind) for kind in _TOO_MANY])]
-    bad = [tables.event_name(kind) for kind in (StepFailed, GaveUp)]
-    return [
-        {
-            "time": row["time"].astimezone().strftime(CLOCK),
-            "event": row["event"],
-            "subject": row["subject"],
-            "detail": row["detail"],
-            "bad": row["event"] in bad,
-        }
-        for row in found.tail(MOST_EVENTS).to_dict("records")
-    ]
+def event_words(event: Event) -> tuple[str, str]:
+    """What happened, and the facts of it, for people."""
+    match event:
+        case PlanMade(_, _, steps, expected):
+            usual = "" if expected is None else f", usually {expected:.0f} s"
+            return "work begins", f"{reprs.counted(steps, 'step')}{usual}"
+        case Converged(_, _, seconds):
+            return "as wished", f"after {seconds:.1f} s"
+        case GaveUp(_, _, why):
+            return "work ends early", why
+        case StepDone(_, _, kind, seconds):
+            return kind, f"{seconds:.1f} s"
+        case StepFailed(_, _, kind, _, why):
+            return f"{kind}: failed", why
+        case MachineTold(_, _, kind, detail):
+            return f"machine {kind}", detail
+    return tables.event_words(event), tables.event_detail(event)
 
 
 def problem(error: Exception, doing: str) -> Facts:

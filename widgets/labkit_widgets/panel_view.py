@@ -38,12 +38,13 @@ class PanelView(LiveWidget):
     ) -> None:
         self._hears = hears
         self._opens = opens
+        self._was_opened = False
         super().__init__(name=name, looks=looks(), **values)
 
     @property
     def is_seen(self) -> bool:
-        """Whether a page shows it."""
-        return bool(self._all_views())
+        """Whether a page shows it, or is about to: its first message may wait behind a cell."""
+        return not self._was_opened or bool(self._all_views())
 
     def put(self, values: Facts) -> int:
         """Send what has changed, in one message; answers with the number of changed values."""
@@ -55,6 +56,7 @@ class PanelView(LiveWidget):
         return len(news)
 
     def _opened(self, view: View, message: Message) -> None:
+        self._was_opened = True
         self._tell(view, "opened")
         self._opens()
 

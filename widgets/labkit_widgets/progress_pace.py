@@ -34,19 +34,28 @@ class Pace:
 
 
 class Teller:
-    """A thread that calls `tell` when something has `changed`, at a `Pace`.
-
-    With `every`, it is called at least once in so many seconds, for what changes with time alone.
-    """
+    """A thread that calls `tell` when something has `changed`, at a `Pace`; see also `every`."""
 
     def __init__(self, tell: Callable[[], None], *, period: float = PERIOD) -> None:
         self._tell = tell
         self._pace = Pace(period)
         self._wake = threading.Condition()
         self._closed = False
-        self.every: float | None = None
+        self._every: float | None = None
         self._thread = threading.Thread(target=self._run, name="labkit-teller", daemon=True)
         self._thread.start()
+
+    @property
+    def every(self) -> float | None:
+        """It is called at least once in so many seconds; None: only when something changed."""
+        return self._every
+
+    @every.setter
+    def every(self, seconds: float | None) -> None:
+        with self._wake:
+            if seconds != self._every:
+                self._every = seconds
+                self._wake.notify_all()
 
     def changed(self) -> None:
         """Call `tell` soon; costs next to nothing."""
@@ -76,5 +85,6 @@ class Teller:
                     return True
                 if self._closed:
                     return False
-                if not self._wake.wait(self.every if due is None else due) and due is None:
+                waits = self._every if due is None else due
+                if not self._wake.wait(waits) and due is None:
                     self._pace.changed()

@@ -38,11 +38,12 @@ def kernel_note(found: str | None = None) -> str:
     return OLD_KERNEL.format(found) if match and int(match[1]) < 7 else ""
 
 
-def front_end_note() -> str:
+def front_end_note(widget: Any) -> str:
     """What to tell when a message of the page is answered by the thread that runs cells.
 
-    To be asked while such a message is handled, and not for the first: a page's first message may
-    come before its subshell is there.
+    To be asked while a message to `widget` is handled, and not for the first: a page's first one
+    may come before its subshell is there.
     """
-    waits = threading.current_thread() is threading.main_thread()
+    speaks = type(widget.comm).__module__.startswith("ipykernel.")
+    waits = speaks and threading.current_thread() is threading.main_thread()
     return OLD_FRONT_END if waits else ""

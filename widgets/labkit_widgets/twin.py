@@ -22,7 +22,7 @@ def publish(
 ) -> None:
     """Send an output to the page; an `update` changes the one that was sent with its id."""
     transient = {"display_id": display_id} if display_id else {}
-    publish_display_data(bundle, metadata, transient=transient, update=update)  # type: ignore[no-untyped-call]
+    publish_display_data(bundle, metadata, transient=transient, update=update)
 
 
 class Twin:

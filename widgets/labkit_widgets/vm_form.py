@@ -14,7 +14,7 @@ from labkit.errors import LabError, LabkitError, UsageError
 from labkit.events import Event, Listener
 from labkit.model import VM, Flavor, check_flavor
 from labkit_widgets import markup, vm_values
-from labkit_widgets.routing import keep_route
+from labkit_widgets.routing import front_end_note, keep_route, kernel_note
 from labkit_widgets.vm_progress import Pacer, Stage, stage
 from labkit_widgets.vm_values import VMValues
 
@@ -223,6 +223,7 @@ class VMForm:
         self._bar.layout.display = "none"
         self._stage = w.HTML().add_class("labkit-message")
         self._outcome, self._code, self._table = w.HTML(), w.HTML(), w.HTML()
+        self._note = w.HTML(markup.note(kernel_note()))
         rows = [
             w.HBox([field, self._messages[key]]).add_class("labkit-row")
             for key, field in self._fields.items()
@@ -230,7 +231,8 @@ class VMForm:
         action = w.HBox([self.create, self._bar, self._stage]).add_class("labkit-row")
         action.add_class("labkit-action")
         head = w.HTML(markup.CSS + markup.title("New VM"))
-        self.view = w.VBox([head, *rows, action, self._outcome, self._code, self._table])
+        self.view = w.VBox([head, *rows, action, self._note])
+        self.view.children += (self._outcome, self._code, self._table)
         self.view.add_class("labkit-form")
 
     def _show(self, now: Stage) -> None:
@@ -256,6 +258,8 @@ class VMForm:
         self.refresh()
 
     def _clicked(self, _button: object) -> None:
+        if note := front_end_note(self.create):
+            _set(self._note, markup.note(note))
         if self.problems:
             self.refresh()
             return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.remote.steward.lane import pack_fields
 from labkit.simulator.guest.frames import FILLER, PAYLOAD, Reader, frame, pairs
 from labkit.simulator.guest.requests import Command, Download, Request, Upload
+from labkit.simulator.guest.terminals import TerminalCommand
 
 if TYPE_CHECKING:
     from labkit.simulator.guest.guest import Guest
@@ -51,6 +52,7 @@ class Agent:
     def start(self) -> None:
         """Serve the ports from now on."""
         self._runs = True
+        self.guest.qemu.worker.world.stalled.append(self._is_hungry)
         for port in self._ports:
             port.plug.on_connect = partial(self._meet, port)
             port.plug.on_data = partial(self._read, port)
@@ -60,10 +62,12 @@ class Agent:
 
     def stop(self) -> None:
         """The guest is over, and with it all that ran in it."""
+        if self._runs:
+            self.guest.qemu.worker.world.stalled.remove(self._is_hungry)
         self._runs = False
-        for request in list(self.open.values()):
+        requests, self.open = list(self.open.values()), {}
+        for request in requests:
             request.abandon()
-        self.open.clear()
 
     def listen(self) -> None:
         """Read, or do not, as the guest can."""
@@ -71,10 +75,18 @@ class Agent:
         for port in self._ports:
             port.plug.pause(paused=stands)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether a command that was typed on a terminal runs."""
+        return any(request.is_watched for request in self.open.values())
+
     def over(self, request: Request) -> None:
         self.open.pop(request.token, None)
 
     # ---- inside
+
+    def _is_hungry(self) -> bool:
+        return any(request.is_hungry for request in self.open.values())
 
     def _meet(self, port: Port) -> None:
         """A host is there: complete what was cut off, and greet it."""
@@ -99,8 +111,8 @@ class Agent:
 
     def _abandon(self, port: Port) -> None:
         for request in [one for one in self.open.values() if one.port is port]:
-            request.abandon()
             self.over(request)
+            request.abandon()
 
     def _read(self, port: Port, data: bytes) -> None:
         for verb, token, payload in port.reader.feed(data):
@@ -129,8 +141,9 @@ class Agent:
             self._begin(port, verb, token, pairs(payload))
 
     def _begin(self, port: Port, verb: str, token: str, fields: list[tuple[str, str]]) -> None:
-        kinds = {"run": Command, "put": Upload, "get": Download}
         values = dict(fields)
+        run = TerminalCommand if "pty" in values else Command
+        kinds: dict[str, type[Request]] = {"run": run, "put": Upload, "get": Download}
         if verb in kinds and len(self.open) >= MAX_OPEN:
             port.tell("problem", token, code="busy", text="", errno=0)
         elif verb in kinds:
@@ -141,6 +154,8 @@ class Agent:
             if found is not None:
                 found.end(int(values.get("signal", SIGTERM)))
             port.tell("done", token, found=int(found is not None))
+        elif verb == "resize":
+            port.tell("done", token, found=int(values.get("request", "") in self.open))
         elif verb == "halt":
             port.send("done", token)
             how = self.guest.reboot if values.get("how") == "reboot" else self.guest.power_off

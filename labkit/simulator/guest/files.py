@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from labkit.simulator.files import FileTree, Node, failure
+from labkit.simulator.guest.release import RELEASE, VERSION
 from labkit.simulator.net.interfaces import Interface
+from labkit.simulator.net.neighbours import Neighbours
+from labkit.simulator.net.wire import mac_text
 
 if TYPE_CHECKING:
     from labkit.simulator.guest.system import System
@@ -25,6 +28,13 @@ TEXTS = {
     "/etc/resolv.conf": "",
     "/etc/shells": "/bin/sh\n/bin/ash\n/bin/dash\n",
 }
+PROCESSOR = "processor\t: {}\nmodel name\t: QEMU Virtual CPU version 2.5+\n\n"
+DEVICES = """\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo \
+colls carrier compressed
+"""
+NO_MAC = "00:00:00:00:00:00"
 Reader = Callable[[], str]
 Writer = Callable[[str], None]
 
@@ -36,7 +46,10 @@ class GuestFiles(FileTree):
         super().__init__(system.clock, user="root", capacity=system.ram // 2)
         self._system = system
         self._live: dict[str, tuple[Reader, Writer | None]] = {}
-        self.make_folder("/root", parents=True)
+        for name in ("/home", "/srv"):
+            for below in self.names(name):
+                self.remove_folder(f"{name}/{below}")
+            self.remove_folder(name)
         for folder in FOLDERS:
             self.make_folder(folder, parents=True)
         for path, text in TEXTS.items():
@@ -84,6 +97,12 @@ class GuestFiles(FileTree):
             return f"{seconds:.2f} {seconds * 0.9:.2f}\n"
 
         self.show("/proc/uptime", uptime)
+        self.show("/proc/net/dev", lambda: device_table(system.net.interfaces))
+        self.show("/proc/meminfo", lambda: memory(system.ram))
+        self.show("/proc/cpuinfo", lambda: "".join(map(PROCESSOR.format, range(system.cores))))
+        self.show("/proc/net/arp", lambda: arp_table(system.net.neighbours))
+        self.show("/proc/version", lambda: f"Linux version {RELEASE} {VERSION}\n")
+        self.show("/proc/sys/kernel/osrelease", lambda: f"{RELEASE}\n")
         self.show("/proc/sys/kernel/hostname", lambda: f"{system.hostname}\n", system.rename)
         self.show("/proc/sysrq-trigger", lambda: "", self._sysrq)
         for name in settings.values:
@@ -104,3 +123,33 @@ class GuestFiles(FileTree):
             guest.call_later(0, guest.reboot)
         elif key == "o":
             guest.call_later(0, guest.power_off)
+
+
+def arp_table(neighbours: Neighbours) -> str:
+    """/proc/net/arp."""
+    text = "IP address       HW type     Flags       HW address            Mask     Device\n"
+    for one in neighbours.all():
+        if one.ip.version == 4:
+            flags = "0x2" if one.mac else "0x0"
+            mac = mac_text(one.mac) if one.mac else NO_MAC
+            text += f"{one.ip!s:<16} 0x1         {flags}         {mac}     *        "
+            text += f"{one.interface.name}\n"
+    return text
+
+
+def device_table(interfaces: list[Interface]) -> str:
+    """/proc/net/dev."""
+    text = DEVICES
+    for one in interfaces:
+        c = one.counters
+        text += f"{one.name:>6}: {c.rx_bytes:7} {c.rx_packets:7}    0    0    0     0          0"
+        text += f" {c.multicast:9} {c.tx_bytes:8} {c.tx_packets:7}    0    0    0     0       0"
+        text += "          0\n"
+    return text
+
+
+def memory(size: int) -> str:
+    """/proc/meminfo."""
+    total = size * 3 // 4 // 1024
+    rows = {"MemTotal": total, "MemFree": total // 2, "MemAvailable": total // 2, "Buffers": 0}
+    return "".join(f"{f'{name}:':<15} {value:8} kB\n" for name, value in rows.items())

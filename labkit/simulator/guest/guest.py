@@ -48,6 +48,12 @@ class Guest:
         self.agent = Agent(self, qemu.lanes)
         for nic in qemu.nics.values():
             self.system.net.plug_in(nic)
+        self._world.interactive.append(self._is_watched)
+        self._go_on()
+
+    def _is_watched(self) -> bool:
+        """Whether a command runs that was typed on a terminal."""
+        return not self.is_frozen and (self.console.is_busy or self.agent.is_watched)
 
     # ---- time
 
@@ -96,6 +102,7 @@ class Guest:
         """It is over: the machine is off, or begins anew."""
         self.is_over = True
         self.agent.stop()
+        self._world.interactive.remove(self._is_watched)
         for nic in self.qemu.nics.values():
             nic.leave()
 
@@ -117,7 +124,7 @@ class Guest:
             self.call_later(PANIC_AFTER, self.qemu.kill)
         elif self.has_agent:
             self.call_later(seconds - SETUP_BEFORE, self._set_up)
-            self.call_later(seconds - PROMPT_BEFORE, self.console.start_shell)
+            self.call_later(seconds - PROMPT_BEFORE, self._open_console)
             if kind != "never-ready":
                 self.call_later(seconds, self._serve)
         else:
@@ -133,6 +140,9 @@ class Guest:
         if file is None or not self.qemu.has_file(file):
             return "hostname micro\n"
         return self.qemu.worker.files.read(self.qemu.path(file)).decode()
+
+    def _open_console(self) -> None:
+        self.console.start_shell()
 
     def _serve(self) -> None:
         self.console.tell(f"ready in {self.uptime:.1f} s")
@@ -168,7 +178,7 @@ class Guest:
     def panic(self, words: str) -> None:
         """The kernel gives up; it starts anew when its command line says so."""
         stamp = f"[{self.uptime:12.6f}] "
-        self.console.print(f"{stamp}{PANIC.format(words)}\n".encode())
+        self.console.write(f"{stamp}{PANIC.format(words)}\n".encode())
         found = _PANIC_WAIT.search(self.qemu.options.line)
         wait = int(found[1]) if found else 0
         if wait:

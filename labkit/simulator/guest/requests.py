@@ -37,6 +37,9 @@ class Request:
         self._window = int(self._fields["window"]) if "window" in self._fields else None
         self._waiting = bytearray()
 
+    is_hungry = False  # whether it waits for input of the host
+    is_watched = False  # whether a command that was typed runs
+
     def begin(self) -> None:
         raise NotImplementedError
 
@@ -94,15 +97,22 @@ class Command(Request):
             if name == "env":
                 key, _, what = value.partition("=")
                 environment[key] = what
-        self._stdin = Buffer(ended="stdin" not in self._fields)
-        self._out, self._err = Outlet(self, "out"), Outlet(self, "err")
-        self._gate = Gate()
         self._queue: list[tuple[str, bytes]] = []
         self._input = 0
         self._began = self._guest.now()
         self._status: int | None = None
         self._why = "exited"
-        process = Process(
+        self._gate = Gate()
+        self._start(argv, folder, environment)
+        if "timeout" in self._fields:
+            seconds = int(self._fields["timeout"]) / 1000
+            self._guest.call_later(seconds, lambda: self._stop("timeout", SIGTERM))
+
+    def _start(self, argv: tuple[str, ...], folder: str, environment: dict[str, str]) -> None:
+        system = self._guest.system
+        self._stdin = Buffer(ended="stdin" not in self._fields)
+        self._out, self._err = Outlet(self, "out"), Outlet(self, "err")
+        process = self._process = Process(
             system,
             argv,
             self._stdin,
@@ -112,15 +122,17 @@ class Command(Request):
             environment,
             next(system.pids),
         )
-        self._process = process
         self.port.tell("started", self.token, pid=process.pid)
         self._task: Task = system.start_process(process, self._ended, self._gate)
-        if "timeout" in self._fields:
-            seconds = int(self._fields["timeout"]) / 1000
-            self._guest.call_later(seconds, lambda: self._stop("timeout", SIGTERM))
+
+    @property
+    def is_hungry(self) -> bool:  # type: ignore[override]
+        return not self._stdin.ended and not self._stdin.data and self._status is None
 
     def say(self, verb: str, data: bytes) -> None:
-        """Output, as far as the host takes it now."""
+        """Output, as far as the host takes it now; what comes after the end is dropped."""
+        if self.token not in self._agent.open:
+            return
         for at in range(0, len(data), PAYLOAD):
             self._queue.append((verb, data[at : at + PAYLOAD]))
         self._flush()
@@ -193,7 +205,9 @@ class Upload(Request):
         self._path = self._fields["path"]
         folder = posixpath.dirname(self._path) or "/"
         files = self._guest.system.files
-        if not files.is_folder(folder):
+        if int(self._fields.get("size", "0")) > files.free:
+            self._fail("file", os.strerror(errno.ENOSPC), errno.ENOSPC)
+        elif not files.is_folder(folder):
             self._fail("file", os.strerror(errno.ENOENT), errno.ENOENT)
         elif files.is_folder(self._path):
             self._fail("file", os.strerror(errno.EISDIR), errno.EISDIR)

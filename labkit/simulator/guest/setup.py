@@ -73,7 +73,7 @@ def apply(system: System, text: str, tell: Tell, *, fresh: bool = True) -> bool:
         value = "1" if wish.forwarding == "on" else "0"
         for name in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
             system.net.settings.set(name, value)
-    lines = [] if fresh else [f"address flush dev {name}" for name, _ in wish.nics]
+    lines = [] if fresh else [f"address flush dev {name} scope global" for name, _ in wish.nics]
     well = True
     for line in (*lines, *wish.ip):
         problem = system.ip(shlex.split(line))

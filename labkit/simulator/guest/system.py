@@ -10,16 +10,14 @@ from labkit.executor import SIGNALLED
 from labkit.simulator.files import FileTree
 from labkit.simulator.guest.files import GuestFiles
 from labkit.simulator.guest.programs import ip
-from labkit.simulator.machine import Buffer, Machine, Nowhere, Process, Program, Steps
+from labkit.simulator.machine import Buffer, Job, Machine, Nowhere, Process, Program, Steps
 from labkit.simulator.net.stack import Stack
 from labkit.simulator.shell import script
-from labkit.simulator.tasks import Gate, Task
+from labkit.simulator.tasks import Gate, Pipe, Task
 
 if TYPE_CHECKING:
     from labkit.simulator.guest.guest import Guest
 
-RELEASE = "6.1.0-50-cloud-amd64"
-VERSION = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-07-02)"
 ENVIRONMENT = {
     "HOME": "/",
     "PATH": "/sbin:/usr/sbin:/bin:/usr/bin",
@@ -30,6 +28,13 @@ ENVIRONMENT = {
 FOLDER = "/root"
 EXECUTABLE = 0o111
 SIGTERM = 15
+SHELL_WORDS = {  # of dash, and of the micro guest's mksh
+    ": not found": ": inaccessible or not found",
+    "cannot create": "can't create",
+    "cannot open": "can't open",
+    "cd: can't cd to ": "cd: ",
+    "Syntax error:": "syntax error:",
+}
 
 
 class System(Machine):
@@ -50,7 +55,8 @@ class System(Machine):
         self.random = Random(guest.boot)
         self.net = Stack(guest, self.random)
         self.files: FileTree = GuestFiles(self)
-        self.groups: dict[int, list[Task]] = {}  # what runs in the background, by who started it
+        self._tasks: dict[int, Task] = {}  # by the process they run
+        self._groups: dict[int, list[Task]] = {}  # what runs in the background, by its leader
 
     def rename(self, hostname: str) -> None:
         self.hostname = hostname
@@ -96,20 +102,74 @@ class System(Machine):
 
     def kill_group(self, leader: int) -> None:
         """End what a process has left in the background."""
-        for task in self.groups.pop(leader, []):
+        for task in self._groups.pop(leader, []):
             task.kill(SIGNALLED + SIGTERM)
+
+    # ---- programs beside one another
+
+    has_background = True
+
+    def run_beside(self, process: Process, steps: Steps[int], sink: Buffer | None = None) -> Job:
+        process.owner = process.pid
+        self.processes[process.pid] = process
+
+        def ended(_status: int) -> None:
+            self.processes.pop(process.pid, None)
+            self._tasks.pop(process.pid, None)
+            process.stdin.abandon()
+            if sink is not None:
+                sink.end()
+
+        gate = sink.gate if isinstance(sink, Pipe) else None
+        task = self._tasks[process.pid] = self.spawn(steps, ended, gate, process.pid)
+        group = self._groups.setdefault(process.leader or process.pid, [])
+        group[:] = [one for one in group if one.status is None]
+        group.append(task)
+        return task
+
+    def pipe(self) -> Buffer:
+        return Pipe()
+
+    def jobs(self, leader: int) -> list[Job]:
+        return [task for task in self._groups.get(leader, []) if task.status is None]
+
+    def kill(self, pid: int, number: int) -> bool:
+        process = self.processes.get(pid)
+        task = self._tasks.get(process.owner or pid if process is not None else pid)
+        if task is None:
+            return process is not None
+        if number:
+            task.kill(SIGNALLED + number)
+        return True
+
+    def shell_words(self, name: str, message: str) -> str:
+        for dash, mksh in SHELL_WORDS.items():
+            message = message.replace(dash, mksh)
+        return f"E: {name}: {message}"
 
     def start_process(
         self, process: Process, on_end: Callable[[int], None], gate: Gate | None = None
     ) -> Task:
         """Run a program beside all others."""
-        return self.spawn(self.start(process), on_end, gate)
+        process.owner = process.pid
+
+        def ended(status: int) -> None:
+            self._tasks.pop(process.pid, None)
+            on_end(status)
+
+        task = self.spawn(self.start(process), ended, gate, process.pid)
+        self._tasks[process.pid] = task
+        return task
 
     def spawn(
-        self, steps: Steps[int], on_end: Callable[[int], None], gate: Gate | None = None
+        self,
+        steps: Steps[int],
+        on_end: Callable[[int], None],
+        gate: Gate | None = None,
+        pid: int = 0,
     ) -> Task:
         """Run steps beside all others."""
-        task = Task(self.guest, steps, on_end, gate)
+        task = Task(self.guest, steps, on_end, gate, pid)
         task.start()
         return task
 

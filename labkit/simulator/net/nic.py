@@ -43,6 +43,10 @@ class Nic:
             self.has_carrier = has_carrier
             self.carrier_changed()
 
+    def break_cable(self, *, broken: bool) -> None:
+        """Let frames get lost, though the card has its carrier."""
+        self.is_cut = broken
+
     def leave(self) -> None:
         """The driver is gone."""
         self.receive, self.carrier_changed = _ignore, _nothing

@@ -41,6 +41,8 @@ class Stack:
         self.control = Control(self)
         self.udp = Udp(self)
         self.tcp = Tcp(self)
+        self._own: set[Address] | None = None  # None: to be found anew
+        self._all: set[Address] = set()
         self._free = 0.0  # when the frames before this one are done
         self._ident = random.randrange(1 << 16)
         self._reassembly: dict[tuple[Address, Address, int, int], Reassembly] = {}
@@ -70,7 +72,7 @@ class Stack:
         """As ``ip link set``: routes over it go, connected ones come back with it."""
         if up == interface.is_up:
             return
-        interface.is_up = up
+        interface.is_up, self._own = up, None
         if not up:
             self.routes.forget(interface)
             self.neighbours.forget(interface)
@@ -95,6 +97,7 @@ class Stack:
     def assign(self, interface: Interface, text: str, *, broadcast: str = "") -> None:
         """Add an address and the route to its network."""
         one = interface.assign(text, broadcast=broadcast)
+        self._own = None
         if interface.is_up and not interface.is_loopback:
             secondary = one.is_secondary
             self._connect(interface, one.value.network, one.ip, secondary=secondary)
@@ -114,6 +117,7 @@ class Stack:
         """Take an address away, and its route when it was the last one there."""
         gone = next(one for one in interface.addresses if one.ip == ip)
         interface.addresses.remove(gone)
+        self._own = None
         rest = [one for one in interface.addresses if one.value.network == gone.value.network]
         if rest and not gone.is_secondary:
             # as Linux does by default: those beside it go with it
@@ -130,7 +134,20 @@ class Stack:
                     self.routes.remove(route)
 
     def is_own(self, ip: Address) -> bool:
-        return any(one.has(ip) for one in self.interfaces if one.is_up)
+        """Whether packets to it come to us; all of 127.0.0.0/8 does."""
+        if ip.is_loopback and ip.version == 4:
+            return self.interfaces[0].is_up
+        if self._own is None:
+            up = [one for one in self.interfaces if one.is_up]
+            self._own = {entry.ip for one in up for entry in one.addresses}
+            self._all = {
+                entry.value.network.broadcast_address
+                for one in up
+                if not one.is_loopback
+                for entry in one.of(4)
+                if entry.value.network.prefixlen < 31
+            }
+        return ip in self._own
 
     def owner(self, ip: Address) -> Interface | None:
         return next((one for one in self.interfaces if one.is_up and one.has(ip)), None)
@@ -142,7 +159,7 @@ class Stack:
         if not interface.is_up:
             return
         work = WORK_SECONDS + WORK_VARIES * self.random.random()
-        self._free = max(self._free, self.times.now() + work)
+        self._free = max(self._free, self.times.now()) + work
         self.times.call_later(self._free - self.times.now(), partial(self._input, interface, frame))
 
     def _input(self, interface: Interface, frame: bytes) -> None:
@@ -178,14 +195,9 @@ class Stack:
 
     def is_for_all(self, ip: Address) -> bool:
         """Whether it is a broadcast or multicast address we listen to."""
-        if ip.is_multicast or ip == ALL4:
+        if ip == ALL4 or ip.is_multicast:
             return True
-        return ip.version == 4 and any(
-            ip == entry.value.network.broadcast_address and entry.value.network.prefixlen < 31
-            for one in self.interfaces
-            if one.is_up and not one.is_loopback
-            for entry in one.of(4)
-        )
+        return not self.is_own(ip) and ip in self._all
 
     def _whole(self, packet: Packet) -> Packet | None:
         if not packet.offset and not packet.flags & wire.MORE_FRAGMENTS:
@@ -208,15 +220,14 @@ class Stack:
             self.control.complain(packet, wire.UNREACHABLE, wire.PROTOCOL)
 
     def _forward(self, interface: Interface, packet: Packet) -> None:
-        if packet.ttl <= 1:
-            self.control.complain(packet, wire.TIME_EXCEEDED, 0, interface)
-            return
         route = self.routes.lookup(packet.destination)
         if route is None:
             self.control.complain(packet, wire.UNREACHABLE, wire.NET, interface)
         elif route.kind != "unicast":
             if route.kind != "blackhole":
                 self.control.complain(packet, wire.UNREACHABLE, wire.HOST, interface)
+        elif packet.ttl <= 1:
+            self.control.complain(packet, wire.TIME_EXCEEDED, 0, interface)
         else:
             self._route(route, packet.hop())
 

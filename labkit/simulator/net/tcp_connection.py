@@ -12,9 +12,10 @@ MSS = 1460
 WINDOW = 64240
 FIRST_FLIGHT = 10 * MSS
 FIRST_WAIT, LONGEST_WAIT, LEAST_WAIT = 1.0, 60.0, 0.2
-ATTEMPTS = 6
+ATTEMPTS = 15
 ATTEMPTS_TO_CONNECT = 6
-LINGER_SECONDS = 1.0  # less than Linux's minute: what is closed is soon forgotten
+QUICK, CONFIRM_SECONDS = 16, 0.04  # behind so many segments every second is acknowledged
+LINGER_SECONDS = 5.0  # less than Linux's minute: what is closed is soon forgotten
 MASK = 0xFFFFFFFF
 
 
@@ -48,7 +49,7 @@ class Connection:
         self._out = bytearray()  # not acknowledged yet
         self._sent = 0  # of `_out`
         self._finishing = False
-        self._fin_sent = False
+        self._fin_sent = self._fin_was_sent = False  # since the last repetition; ever
         self._next = 0  # what we expect
         self._early: dict[int, Segment] = {}
         self._peer_window = MSS
@@ -59,6 +60,7 @@ class Connection:
         self._attempts = 0
         self._turn = 0  # timers of an earlier turn mean nothing
         self._timed: tuple[int, float] | None = None
+        self._came = self._unconfirmed = 0  # segments with data; those not acknowledged yet
 
     @property
     def is_open(self) -> bool:
@@ -115,7 +117,7 @@ class Connection:
         if segment.flags & RST:
             if self.state == "SYN_SENT":
                 self.error = "Connection refused"
-            elif self.state != "TIME_WAIT":
+            elif self.state not in ("TIME_WAIT", "LAST_ACK", "CLOSING"):
                 self.error = "Connection reset by peer"
             self._end()
             return
@@ -125,6 +127,7 @@ class Connection:
         if segment.flags & ACK:
             if self.state == "SYN_RECEIVED" and _after(segment.acknowledged, self._base):
                 self._establish()
+                self._push()
             self._acknowledged(segment)
         if segment.flags & SYN:
             self._send(SYN | ACK if self.state == "SYN_RECEIVED" else ACK, self._where())
@@ -150,7 +153,7 @@ class Connection:
     def _acknowledged(self, segment: Segment) -> None:
         self._peer_window = segment.window
         count = segment.acknowledged - self._base & MASK
-        if count > len(self._out) + self._fin_sent:
+        if count > len(self._out) + self._fin_was_sent:
             return  # of an earlier time
         if not count:
             is_duplicate = not segment.length and self._sent
@@ -168,7 +171,7 @@ class Connection:
         self._flight = min(self._flight + grown, WINDOW)
         if count > data:  # our end has arrived
             self._base = self._base + 1 & MASK
-            self._fin_sent = False
+            self._fin_sent = self._fin_was_sent = False
             self._finished()
             return
         self._rest()
@@ -190,12 +193,26 @@ class Connection:
             self._in_order(segment)
             while (early := self._early.pop(self._next, None)) is not None:
                 self._in_order(early)
-        elif segment.sequence + segment.length - self._next & MASK < WINDOW:
+        elif 0 < (segment.sequence + segment.length - self._next & MASK) < WINDOW:
             old = -ahead & MASK  # partly known
             rest = replace(segment, sequence=self._next, data=segment.data[old:])
             if rest.length:
                 self._in_order(rest)
+        self._unconfirmed += 1
+        self._came += 1
+        is_bulk = self._came > QUICK and not segment.flags & FIN and not self._early
+        if not is_bulk or self._unconfirmed > 1:
+            self._confirm()
+        else:
+            self._times.call_later(CONFIRM_SECONDS, self._confirm_late)
+
+    def _confirm(self) -> None:
+        self._unconfirmed = 0
         self._send(ACK, self._where())
+
+    def _confirm_late(self) -> None:
+        if self._unconfirmed and self.state != "CLOSED":
+            self._confirm()
 
     def _in_order(self, segment: Segment) -> None:
         self._next = self._next + segment.length & MASK
@@ -238,7 +255,7 @@ class Connection:
             elif self.state == "FIN_WAIT2":
                 return
             self._send(FIN | ACK, self._base + self._sent)
-            self._fin_sent = True
+            self._fin_sent = self._fin_was_sent = True
             self._watch()
 
     def _watch(self) -> None:

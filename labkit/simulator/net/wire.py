@@ -29,10 +29,11 @@ def checksum(data: bytes) -> int:
     """The internet checksum."""
     if len(data) % 2:
         data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    number = int.from_bytes(data, "big")
+    # the sum of all 16-bit words with its carries is the number modulo 65535; of its two zeros
+    # only no data at all has the positive one
+    rest = number % 0xFFFF
+    return 0xFFFF - (rest or 0xFFFF if number else 0)
 
 
 def ethernet(destination: bytes, source: bytes, kind: int, payload: bytes) -> bytes:
@@ -162,7 +163,17 @@ class Packet:
 
     def hop(self) -> Packet:
         """As it goes on behind a router."""
-        return replace(self, ttl=self.ttl - 1)
+        return Packet(
+            self.source,
+            self.destination,
+            self.protocol,
+            self.payload,
+            self.ttl - 1,
+            self.ident,
+            self.flags,
+            self.offset,
+            self.traffic_class,
+        )
 
     def checked(self) -> bool:
         """Whether what it carries arrived as it was sent."""
@@ -297,7 +308,12 @@ class Segment:
             0,
         )
         packet = Packet(
-            source, destination, TCP, head + options + self.data, ttl, flags=DONT_FRAGMENT
+            source,
+            destination,
+            TCP,
+            head + options + self.data,
+            ttl,
+            flags=DONT_FRAGMENT if source.version == 4 else 0,
         )
         return summed(packet, 16)
 

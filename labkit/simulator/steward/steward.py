@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import uuid
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from labkit.simulator.steward.host import SimulatedHost, SimulatedLoop
 from labkit.simulator.worker import Worker
 
 PASSIVE = ("console-attach", "capture-start")  # they last, but need no time of their own
+FILES_VERBS = ("guest-put", "guest-get")  # as fast as the client
 PYTHON = "3.11.2"
 Facts = dict[str, Any]
 
@@ -32,8 +34,7 @@ class SimulatedSteward:
         self._worker = worker
         self._loop = SimulatedLoop(worker)
         self._host = SimulatedHost(worker, folder)
-        self._passive: set[int] = set()
-        self._requests: dict[int, Request] = {}
+        self._requests: list[tuple[str, Request]] = []
         for stale in FILES:
             self._host.remove(posixpath.join(folder, stale))
         self.control = Control(self._loop, self._log)
@@ -55,12 +56,13 @@ class SimulatedSteward:
         Machines(self._steward)
         for name, work in self.control.verbs.items():
             if name not in PASSIVE:
-                self.control.verbs[name] = partial(self._noted, work)
+                self.control.verbs[name] = partial(self._noted, name, work)
         worker.files.write(posixpath.join(folder, "lock"), b"")
         worker.files.write(posixpath.join(folder, "control"), b"")
         worker.files.write(posixpath.join(folder, "steward.json"), json.dumps(self.facts).encode())
         worker.listen(posixpath.join(folder, "control"), self._connected)
         worker.world.busy.append(self._is_busy)
+        worker.world.stalled.append(self._is_stalled)
 
     def kill(self) -> None:
         """End it as the kernel would: without a word, its files as they were."""
@@ -68,6 +70,7 @@ class SimulatedSteward:
             del self._worker.stewards[self.folder]
             self._worker.hang_up(posixpath.join(self.folder, "control"))
             self._worker.world.busy.remove(self._is_busy)
+            self._worker.world.stalled.remove(self._is_stalled)
             self._loop.kill()
 
     # ---- inside
@@ -80,15 +83,18 @@ class SimulatedSteward:
         self.control.serve(self._loop.adopt(ours))
         return theirs
 
-    def _noted(self, work: object, request: Request) -> None:
+    def _noted(self, name: str, work: Callable[[Request], None], request: Request) -> None:
         """Remember a request that needs time, until it is answered."""
-        assert callable(work)
-        self._requests[id(request)] = request
+        if not (name == "guest-run" and "pty" in request.arguments):  # somebody types there
+            self._requests.append((name, request))
         work(request)
 
     def _is_busy(self) -> bool:
-        self._requests = {key: one for key, one in self._requests.items() if not one.done}
+        self._requests = [(name, one) for name, one in self._requests if not one.done]
         return bool(self._requests)
+
+    def _is_stalled(self) -> bool:
+        return any(name in FILES_VERBS or one.room <= 0 for name, one in self._requests)
 
     def _hello(self, request: Request) -> None:
         machines = self._steward.running_machines()
@@ -119,7 +125,7 @@ def start_program(process: Process) -> Steps[int]:
     assert isinstance(worker, Worker)
     key, build, version = process.argv[4:7]
     folder = posixpath.join(worker.run_folder, key)
-    with worker.world.condition:
+    with worker.world.entered():
         answer = _found(worker, folder)
         if answer is None and not program:
             answer = {"ok": True, "state": "absent", "folder": folder}

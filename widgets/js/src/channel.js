@@ -27,7 +27,11 @@ export class Channel {
     this._owed = { bytes: 0, messages: 0 };
     this._heard = performance.now();
     this._hear = (message, buffers) => this._arrived(message, buffers);
-    this._gone = () => this._finish("the kernel is gone");
+    this.dead = false; // no other stream can be opened either
+    this._gone = () => {
+      this.dead = true;
+      this._finish("the kernel is gone: run the cell again");
+    };
     model.on("msg:custom", this._hear);
     model.on("comm_live_update", this._gone); // the kernel was restarted: nothing else tells
     model.on("destroy", this._gone);

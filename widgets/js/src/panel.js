@@ -37,7 +37,10 @@ class Panel {
     this.again.hidden = true;
     this.channel = new Channel(this.model);
     const channel = this.channel;
-    channel.onopen = () => this.frame.show("connected", "");
+    channel.onopen = () => {
+      this.frame.show("connected", "");
+      this._head();
+    };
     channel.onclose = ({ reason }) => {
       if (channel !== this.channel) return;
       this.again.hidden = /kernel is gone/.test(reason);

@@ -162,9 +162,9 @@ export class Side {
     this._tell([["ends", facts.ends.join(" — ")]]);
     this.upDown.textContent = facts.up ? "Take down" : "Bring up";
     for (const [key, { slider, field }] of Object.entries(this.controls)) {
-      const focused = [slider, field].includes(document.activeElement);
-      if (focused || this.panel.chosen.name !== this.name) continue;
-      field.value = facts.values[key];
+      // What is just being typed or dragged is newer than what the kernel knows.
+      if (slider.matches(":active")) continue;
+      if (field !== document.activeElement) field.value = facts.values[key];
       slider.value = String(number(facts.values[key]));
     }
     this.differs.hidden = !facts.differs;

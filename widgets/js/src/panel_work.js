@@ -1,8 +1,6 @@
 // What a panel's slice is being worked on: stage, steps, time, who is late, and what went wrong.
 import { made, ownKeys } from "./frame.js";
 
-const DONE_SHOWN = 8_000; // ms that good news stays
-
 export class Work {
   constructor(parent, panel) {
     this.panel = panel;
@@ -38,9 +36,7 @@ export class Work {
     this._more(work);
     this._tick();
     clearInterval(this.timer);
-    clearTimeout(this.gone);
     if (working) this.timer = setInterval(() => this._tick(), 1000);
-    if (work.state === "done") this.gone = setTimeout(() => { this.root.hidden = true; }, DONE_SHOWN);
   }
 
   paintProblem() {
@@ -61,11 +57,10 @@ export class Work {
 
   leave() {
     clearInterval(this.timer);
-    clearTimeout(this.gone);
   }
 
   _words(work) {
-    if (work.state === "done") return work.steps ? `As wished: ${work.steps} steps done` : "As wished: nothing to do";
+    if (work.state === "done") return work.steps ? "As wished" : "As wished: nothing was to be done";
     if (work.state === "failed") return work.job ? "Ending what has begun" : "Ended early";
     const words = work.words || work.job || "working";
     return words[0].toUpperCase() + words.slice(1);

@@ -68,7 +68,7 @@ class View {
     if (channel !== this.channel || this.removed) return;
     if (channel.reason === AGAIN) return void this.connect();
     this.frame.show("closed", channel.reason);
-    this.again.hidden = false;
+    this.again.hidden = channel.dead;
   }
 
   leave() {

@@ -130,7 +130,7 @@ class View {
     if (channel !== this.channel || this.removed) return;
     if (channel.reason === AGAIN) return void this.connect();
     this.frame.show("closed", channel.reason);
-    this.again.hidden = false;
+    this.again.hidden = channel.dead;
   }
 
   // As high as the rows asked for, and as wide as columns that stay as they are.

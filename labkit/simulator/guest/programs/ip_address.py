@@ -34,12 +34,23 @@ def address(job: Job) -> None:
     if todo == "help":
         raise IpError(USAGE, 255)
     if todo == "show":
+        scope = _scope(job.words)
         for interface in chosen(job):
-            _show(job, interface)
+            _show(job, interface, scope)
     elif todo == "flush":
         _flush(job)
     else:
         _change(job, todo)
+
+
+def _scope(words: list[str]) -> str:
+    """The scope that is asked for, taken from the words; nothing where any is."""
+    if "scope" not in words:
+        return ""
+    place = words.index("scope")
+    scope = following(words[place + 1 :])
+    del words[place : place + 2]
+    return scope
 
 
 def _change(job: Job, todo: str) -> None:
@@ -94,10 +105,14 @@ def _flush(job: Job) -> None:
             job.net.unassign(interface, address_of(str(one.ip)))
 
 
-def _show(job: Job, interface: Interface) -> None:
+def _show(job: Job, interface: Interface, scope: str) -> None:
     options = job.options
-    entries = [one for one in interface.addresses if options.family in (0, one.value.version)]
-    if options.family and not entries:
+    entries = [
+        one
+        for one in interface.addresses
+        if options.family in (0, one.value.version) and scope in ("", one.scope)
+    ]
+    if (options.family or scope) and not entries:
         return
     if options.brief:
         _show_briefly(job, interface, entries)
@@ -105,7 +120,7 @@ def _show(job: Job, interface: Interface) -> None:
     if options.oneline:
         start = f"{interface.index}: {interface.name}    "
         for one in entries:
-            job.text += start + _lines(one, interface)[0].strip() + LIFETIME_ONE + "\n"
+            job.text += start + _lines(one, interface)[0].lstrip() + LIFETIME_ONE + "\n"
     else:
         lines = [head(interface, mode=False)]
         if not options.family:

@@ -37,7 +37,9 @@ def link(job: Job) -> None:
         for interface in chosen(job):
             show(job, interface)
     elif todo == "add":
-        raise IpError("Error: Unknown device type.", 2)
+        if "bridge" in job.words:
+            raise IpError("Error: Unknown device type.", 2)
+        raise IpError("Error: interfaces that are not NICs are not simulated.", 2)
     else:
         name = next((word for word in job.words if word != "dev"), "")
         device(job.net, name)
@@ -162,8 +164,8 @@ def facts(interface: Interface, *, mode: bool) -> dict[str, Any]:
 
 def _statistics(interface: Interface) -> list[str]:
     c = interface.counters
-    received = f"{c.rx_bytes:>14} {c.rx_packets:>7} {0:>7} {0:>7} {0:>7} {c.multicast:>7} "
-    sent = f"{c.tx_bytes:>14} {c.tx_packets:>7} {0:>7} {0:>7} {0:>7} {0:>7} "
+    received = f"{c.rx_bytes:>14} {c.rx_packets:>7} {0:>6} {0:>7} {0:>7} {c.multicast:>7} "
+    sent = f"{c.tx_bytes:>14} {c.tx_packets:>7} {0:>6} {0:>7} {0:>7} {0:>7} "
     return [
         "    RX:  bytes packets errors dropped  missed   mcast           ",
         received,

@@ -7,8 +7,9 @@ from functools import partial
 
 from labkit.simulator.guest.programs import ip as ip_command
 from labkit.simulator.guest.programs.arguments import BadUsage, read
+from labkit.simulator.guest.release import RELEASE, VERSION
 from labkit.simulator.guest.setup import apply
-from labkit.simulator.guest.system import RELEASE, VERSION, system_of
+from labkit.simulator.guest.system import system_of
 from labkit.simulator.machine import Process, Steps, Wait
 
 HALT_SECONDS = 0.3
@@ -134,6 +135,50 @@ def free(process: Process) -> int:
 
 def env(process: Process) -> int:
     process.say(*(f"{name}={value}" for name, value in sorted(process.environment.items())))
+    return 0
+
+
+def busybox(process: Process) -> int | Steps[int]:
+    """``busybox APPLET...``, or without one what it is."""
+    if len(process.argv) > 1:
+        return process.start(*process.argv[1:])
+    process.say(
+        "BusyBox v1.35.0 (Debian 1:1.35.0-4+deb12u1+b1) multi-call binary.",
+        "BusyBox is copyrighted by many authors between 1998-2015.",
+        "Licensed under GPLv2. See source distribution for detailed",
+        "copyright notices.",
+    )
+    return 0
+
+
+def mount(process: Process) -> int:
+    if len(process.argv) > 1:
+        return process.fail("mounting is not simulated")
+    process.say(
+        "rootfs on / type rootfs (rw)",
+        "proc on /proc type proc (rw,relatime)",
+        "sysfs on /sys type sysfs (rw,relatime)",
+        "tmpfs on /tmp type tmpfs (rw,relatime)",
+    )
+    return 0
+
+
+def df(process: Process) -> int:
+    """``df [-h]``: one file system in memory."""
+    total, free = process.files.capacity // 1024, process.files.free // 1024
+    used = total - free
+    share = f"{-(-used * 100 // total)}%"
+    if "-h" in process.argv or "-hm" in process.argv:
+        process.say(
+            "Filesystem                Size      Used Available Use% Mounted on",
+            f"tmpfs                {total / 1024:8.1f}M {used / 1024:8.1f}M {free / 1024:8.1f}M "
+            f"{share:>4} /tmp",
+        )
+    else:
+        process.say(
+            "Filesystem           1K-blocks      Used Available Use% Mounted on",
+            f"tmpfs                {total:9} {used:9} {free:9} {share:>4} /tmp",
+        )
     return 0
 
 

@@ -16,7 +16,10 @@ from labkit.simulator.net.wire import Address, Icmp, Packet
 from labkit.simulator.waiting import Signal
 
 FLAGS, VALUED = "46AaBbDdfhLnOqRrUvV", "cIiFlMmNpQSsTtWw"
-VERSION = "ping from iputils 20221126"
+VERSION = (
+    "ping from iputils 20221126",
+    "libcap: yes, IDN: yes, NLS: no, error.h: yes, getrandom(): yes, __fpending(): yes",
+)
 LINGER_SECONDS = 10.0
 TIMESTAMP = 16  # bytes of the data that hold when it was sent
 FLOOD_SECONDS = 0.01
@@ -73,7 +76,7 @@ def ping(process: Process) -> int | Steps[int]:
     try:
         options, rest = read(words, FLAGS, VALUED)
         if "V" in options:
-            process.say(VERSION)
+            process.say(*VERSION)
             return 0
         if len(rest) != 1:
             return process.fail("usage error: Destination address required")
@@ -148,6 +151,8 @@ class Ping:
         watchers = self._system.net.control.watchers
         watchers.append(self._watch)
         try:
+            if self._system.net.is_for_all(self._wish.ip) and not self._wish.ip.is_multicast:
+                self._process.stderr.write(b"WARNING: pinging broadcast address\n")
             self._say(self._head())
             yield from self._exchange()
         finally:

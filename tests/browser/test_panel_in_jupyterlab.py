@@ -1,0 +1,240 @@
+"""The live panel of a slice in a real JupyterLab: watched, clicked, kept in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+if TYPE_CHECKING:
+    from jupyter_in_browser import Notebook
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+LAB = """\
+import pathlib, tempfile
+from paper_lab import paper_lab
+lab = paper_lab(pathlib.Path(tempfile.mkdtemp()), pause={pause})
+net = lab.slice("ospf")"""
+WISH = """\
+net.add_vm("r1", interfaces=3, internet=True, forwarding=True, addresses={"eth1": "10.0.1.1/24"})
+net.add_vm("r2", interfaces=3, forwarding=True, addresses={"eth1": "10.0.1.2/24"})
+net.add_vm("r3", interfaces=3, forwarding=True)
+net.add_vm("h1", addresses={"eth1": "10.0.9.1/24"})
+net.link("r1:eth1", "r2:eth1", name="core")
+net.link("r2:eth2", "r3:eth1", name="wan", delay="20ms", loss="1%")
+net.link("r1:eth3", "r3:eth3", "h1:eth1", name="lan")
+net"""
+
+
+MANY = """\
+for number in range(50):
+    net.add_vm(f"h{number:02d}", interfaces=2)
+for number in range(0, 50, 5):
+    net.link(*[f"h{number + place:02d}:eth1" for place in range(5)], name=f"lan{number:02d}")
+for number in range(0, 45, 5):
+    net.link(f"h{number:02d}:eth2", f"h{number + 6:02d}:eth2")
+net"""
+# Counts what the kernel sends about widgets, and how late the page's own timer comes.
+WATCH = """() => {
+  const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+  const seen = window.labkitSeen = { messages: 0, displays: 0, late: 0, from: performance.now() };
+  kernel.iopubMessage.connect((_, message) => {
+    if (message.header.msg_type.startsWith('comm_')) seen.messages += 1;
+    if (message.header.msg_type === 'update_display_data') seen.displays += 1;
+  });
+  let last = performance.now();
+  window.labkitTimer = setInterval(() => {
+    const now = performance.now();
+    seen.late = Math.max(seen.late, now - last - 10);
+    last = now;
+  }, 10);
+}"""
+WATCHED = """() => {
+  const seen = window.labkitSeen;
+  return { ...seen, seconds: (performance.now() - seen.from) / 1000 };
+}"""
+
+
+@pytest.fixture
+def panel_of(open_cells: Callable[..., Notebook]) -> Callable[..., tuple[Notebook, Locator]]:
+    """A notebook whose cells show a panel of a slice on paper."""
+
+    def open_panel(*cells: str, pause: float = 0.15) -> tuple[Notebook, Locator]:
+        notebook = open_cells(LAB.format(pause=pause), *cells)
+        panel = notebook.page.locator(".labkit-panel").first
+        expect(panel).to_have_attribute("data-state", "connected", timeout=30_000)
+        return notebook, panel
+
+    return open_panel
+
+
+OpenPanel = Callable[..., tuple["Notebook", Locator]]
+
+
+def press(panel: Locator, name: str) -> None:
+    panel.get_by_role("button", name=name, exact=True).click()
+
+
+def deployed(panel: Locator) -> None:
+    press(panel, "Deploy")
+    expect(panel.get_by_role("progressbar")).to_have_attribute(
+        "aria-valuenow", "100", timeout=60_000
+    )
+    expect(panel).to_contain_text("running), ", timeout=30_000)
+
+
+def test_a_slice_is_deployed_watched_and_deleted(panel_of: OpenPanel, screenshots: Path) -> None:
+    notebook, panel = panel_of(WISH)
+    page = notebook.page
+    r1 = panel.locator("g[data-vm=r1]")
+    expect(r1).to_have_attribute("data-state", "design")
+    page.screenshot(path=screenshots / "panel_design.png")
+
+    press(panel, "Deploy")
+    expect(r1).to_have_attribute("data-state", "starting")
+    expect(panel.get_by_role("button", name="Stop", exact=True)).to_be_visible()
+    page.screenshot(path=screenshots / "panel_deploying.png")
+    expect(r1).to_have_attribute("data-state", "running", timeout=30_000)
+    expect(panel).to_contain_text("4 running", timeout=30_000)
+    expect(panel.locator("g[data-link=core]")).to_have_attribute("data-state", "up")
+
+    press(panel, "Delete…")
+    page.screenshot(path=screenshots / "panel_confirm.png")
+    press(panel, "Cancel")
+    expect(panel).to_contain_text("4 running")
+    press(panel, "Delete…")
+    press(panel, "Delete")
+    expect(panel).to_contain_text("No VMs yet", timeout=30_000)
+    assert notebook.complaints == []
+
+
+def test_a_click_shows_facts_and_what_can_be_done(panel_of: OpenPanel, screenshots: Path) -> None:
+    notebook, panel = panel_of(WISH, pause=0.0)
+    deployed(panel)
+    r1 = panel.locator("g[data-vm=r1]")
+    side = panel.get_by_role("complementary")
+    r1.click()
+    expect(side).to_contain_text("10.60.7.101")
+    notebook.page.screenshot(path=screenshots / "panel_vm.png")
+    press(panel, "Pause")
+    expect(r1).to_have_attribute("data-state", "paused")
+    press(panel, "Resume")
+    expect(r1).to_have_attribute("data-state", "running")
+
+    panel.locator("g[data-link=wan]").press("Enter")
+    delay = panel.get_by_label("Delay", exact=True)
+    expect(delay).to_have_value("20ms")
+    delay.fill("soon")
+    delay.press("Enter")
+    expect(side.get_by_role("alert")).to_contain_text("soon")
+    delay.fill("40ms")
+    delay.press("Enter")
+    expect(side.get_by_role("alert")).to_be_hidden()
+    expect(panel.get_by_label("Delay, slider")).to_have_value("40")
+    panel.get_by_label("Loss, slider").fill("5")
+    panel.get_by_role("tab", name="Links").click()
+    expect(panel.locator("tr[data-name=wan]")).to_contain_text("delay 40ms, loss 5%")
+    notebook.page.screenshot(path=screenshots / "panel_link.png")
+    notebook.theme("Dark")
+    notebook.page.screenshot(path=screenshots / "panel_link_dark.png")
+    panel.get_by_role("tab", name="Events").click()
+    notebook.page.screenshot(path=screenshots / "panel_events_dark.png")
+    notebook.theme("Light")
+    press(panel, "Take down")
+    expect(panel.locator("g[data-link=wan]")).to_have_attribute("data-state", "down")
+    assert notebook.complaints == []
+
+
+def test_it_goes_on_while_a_cell_is_busy_and_shows_what_cells_do(
+    panel_of: OpenPanel, screenshots: Path
+) -> None:
+    notebook, panel = panel_of(WISH)
+    notebook.start_cell("import threading; threading.Event().wait(60)")
+    deployed(panel)
+    assert notebook.is_running()
+    notebook.interrupt()
+
+    notebook.start_cell("net.add_vm('h2'); net.deploy()")
+    expect(panel.locator("g[data-vm=h2]")).to_have_attribute("data-state", "running")
+    assert notebook.complaints == []
+
+
+def test_what_failed_is_told_with_its_cure(panel_of: OpenPanel, screenshots: Path) -> None:
+    broken = """\
+from labkit.errors import MachineNotStarted
+lab.engine.fails["start machine", "r2"] = MachineNotStarted(
+    "r2 does not start", why="QEMU said: no space left", fix="Make room, then deploy again.")"""
+    notebook, panel = panel_of(broken, WISH)
+    press(panel, "Deploy")
+    alert = panel.get_by_role("alert").first
+    expect(alert).to_contain_text("While deploying: r2 does not start", timeout=30_000)
+    expect(alert).to_contain_text("Make room, then deploy again.")
+    expect(panel).to_contain_text("Ended early")
+    notebook.page.screenshot(path=screenshots / "panel_failed.png")
+    press(panel, "Close this message")
+    expect(alert).to_be_hidden()
+    assert notebook.complaints == []
+
+
+def test_the_file_keeps_a_picture_and_tables_and_the_page_hides_them(
+    panel_of: OpenPanel,
+) -> None:
+    notebook, panel = panel_of(WISH, pause=0.0)
+    deployed(panel)
+    assert panel.page.locator(".jp-RenderedSVG").count() == 1
+    expect(panel.page.locator(".jp-RenderedSVG")).to_be_hidden()
+    panel.page.wait_for_timeout(6_000)  # what is saved may lag behind by so much
+    live, picture, tables = notebook.save()["cells"][1]["outputs"]
+    assert "live where the notebook runs" in "".join(live["data"]["text/plain"])
+    assert 'data-state="running"' in "".join(picture["data"]["image/svg+xml"])
+    assert "text/html" not in picture["data"]
+    assert "r1 " in "".join(picture["data"]["text/plain"])
+    assert "✓ running" in "".join(tables["data"]["text/html"])
+    assert "<script" not in "".join(tables["data"]["text/html"])
+    assert notebook.complaints == []
+
+
+def test_a_second_view_and_a_reloaded_page_show_the_same(panel_of: OpenPanel) -> None:
+    notebook, _ = panel_of(WISH, "net", pause=0.0)
+    panels = notebook.page.locator(".labkit-panel")
+    expect(panels).to_have_count(2)
+    deployed(panels.nth(1))
+    for place in range(2):
+        state = panels.nth(place).locator("g[data-vm=r1]")
+        expect(state).to_have_attribute("data-state", "running")
+    notebook.save()
+    notebook.reload()
+    expect(panels.first).to_have_attribute("data-state", "connected", timeout=30_000)
+    expect(panels.first.locator("g[data-vm=r1]")).to_have_attribute("data-state", "running")
+    press(panels.first, "Reset…")
+    press(panels.first, "Reset")
+    expect(panels.first).to_contain_text("As wished", timeout=30_000)
+    assert notebook.complaints == []
+
+
+def test_fifty_machines_stay_fluid(panel_of: OpenPanel, screenshots: Path) -> None:
+    notebook, panel = panel_of(MANY, pause=0.4)
+    page = notebook.page
+    page.evaluate(WATCH)
+    press(panel, "Deploy")
+    expect(panel.get_by_text("As wished", exact=True)).to_be_visible(timeout=120_000)
+    seen = page.evaluate(WATCHED)
+    page.screenshot(path=screenshots / "panel_50.png")
+    told = f"{seen}"
+    (screenshots / "panel_50.txt").write_text(told)
+    assert (seen["messages"] + seen["displays"]) / seen["seconds"] <= 5, told
+    assert notebook.complaints == []
+
+
+def test_a_cell_that_deploys_shows_its_progress(panel_of: OpenPanel, screenshots: Path) -> None:
+    notebook, panel = panel_of(WISH, "vms = net.deploy()", pause=0.3)
+    expect(panel.locator("g[data-vm=r1]")).to_have_attribute("data-state", "running")
+    shown = notebook.page.locator(".jp-Cell").nth(2).locator(".jp-RenderedHTMLCommon")
+    expect(shown).to_have_count(1)
+    expect(shown).to_contain_text("as wished")
+    notebook.page.screenshot(path=screenshots / "progress_done.png")
+    assert notebook.complaints == []

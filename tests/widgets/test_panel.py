@@ -1,0 +1,222 @@
+"""The panel without a browser: what it tells a page, how seldom, and what clicks do."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.errors import MachineNotStarted
+from labkit.lab import Lab, LabSlice
+from labkit_widgets import panel_state
+from labkit_widgets.panel import SlicePanel
+from labkit_widgets.progress_state import Work
+from paper_lab import PaperEngine, paper_lab
+
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return paper_lab(tmp_path)
+
+
+@pytest.fixture
+def net(lab: Lab) -> LabSlice:
+    net = lab.slice("ospf")
+    net.add_vm("r1", interfaces=2, internet=True)
+    net.add_vm("r2", interfaces=2)
+    net.link("r1:eth1", "r2:eth1", name="core", loss="1%")
+    return net
+
+
+@pytest.fixture
+def panel(net: LabSlice) -> Iterator[SlicePanel]:
+    panel = SlicePanel(net, period=0.05)
+    yield panel
+    panel.close()
+
+
+def click(panel: SlicePanel, what: str, **facts: Any) -> None:
+    """What a page sends."""
+    panel._live._heard(panel._live, {"k": "open", "ch": "page"}, [])
+    panel._live._heard(panel._live, {"k": "do", "ch": "page", "what": what, **facts}, [])
+
+
+def shown(panel: SlicePanel, holds: Callable[[Any], bool]) -> None:
+    """Wait until what the page was sent is so."""
+    end = time.monotonic() + PATIENCE
+    while not holds(panel._live):
+        assert time.monotonic() < end, json.dumps(panel._live.get_state()["work"])
+        threading.Event().wait(0.02)
+
+
+def states(live: Any) -> list[str]:
+    return [row["state"] for row in live.vms]
+
+
+def test_a_click_deploys_and_the_states_follow(panel: SlicePanel, net: LabSlice) -> None:
+    assert states(panel._live) == ["not deployed"] * 2
+    click(panel, "deploy")
+    shown(panel, lambda live: states(live) == ["running"] * 2 and live.work["state"] == "done")
+    panel.wait(PATIENCE)
+    assert net.states == {"r1": "running", "r2": "running"}
+    assert 'data-state="running"' in panel._live.svg
+    assert panel._live.head["summary"] == "2 VMs (2 running), 1 link"
+    assert panel._live.events[0]["event"] in ("as wished", "start machine", "configure guest")
+
+
+def test_all_it_sends_is_json(panel: SlicePanel) -> None:
+    click(panel, "deploy")
+    panel.wait(PATIENCE)
+    click(panel, "choose", kind="link", name="core")
+    shown(panel, lambda live: live.chosen.get("name") == "core")
+    for name in ("head", "vms", "links", "events", "work", "chosen", "looks", "dock"):
+        json.dumps(getattr(panel._live, name))
+
+
+def test_what_cells_do_is_shown_as_well(panel: SlicePanel, net: LabSlice) -> None:
+    net.add_vm("r3")
+    shown(panel, lambda live: len(live.vms) == 3)
+    net.deploy()
+    shown(panel, lambda live: states(live) == ["running"] * 3)
+
+
+def test_a_machine_that_dies_by_itself_is_seen(panel: SlicePanel, net: LabSlice, lab: Lab) -> None:
+    net.deploy()
+    assert isinstance(lab.engine, PaperEngine)
+    lab.engine.set_state(net.id.key, "r2", "dead")
+    shown(panel, lambda live: states(live) == ["running", "dead"])
+
+
+def test_power_buttons_do_what_they_say(panel: SlicePanel, net: LabSlice) -> None:
+    net.deploy()
+    click(panel, "choose", kind="vm", name="r1")
+    shown(panel, lambda live: live.chosen.get("state") == "running")
+    assert ["internet", "10.60.7.101"] in panel._live.chosen["facts"]
+    click(panel, "power", name="r1", verb="pause")
+    shown(panel, lambda live: live.chosen["is_paused"])
+    click(panel, "power", name="r1", verb="resume")
+    shown(panel, lambda live: not live.chosen["is_paused"])
+
+
+def test_links_take_the_last_of_what_was_dragged(panel: SlicePanel, net: LabSlice) -> None:
+    net.deploy()
+    click(panel, "choose", kind="link", name="core")
+    for number in range(1, 31):
+        click(panel, "link", name="core", settings={"delay": f"{number}ms"})
+    shown(panel, lambda live: live.chosen.get("values", {}).get("delay") == "30ms")
+    assert dict(net.wish.link("core").impairments)["r1:eth1"].texts() == {
+        "delay": "30ms",
+        "loss": "1%",
+    }
+    click(panel, "link", name="core", settings=dict.fromkeys(panel_state.CONTROLS, ""))
+    shown(panel, lambda live: not any(live.chosen["values"].values()))
+
+
+def test_a_value_that_is_none_is_refused_at_its_field(panel: SlicePanel, net: LabSlice) -> None:
+    click(panel, "choose", kind="link", name="core")
+    click(panel, "link", name="core", settings={"delay": "soon"})
+    shown(panel, lambda live: "soon" in live.chosen.get("trouble", ""))
+    click(panel, "link", name="core", settings={"delay": "5ms"})
+    shown(panel, lambda live: not live.chosen["trouble"])
+    assert panel._live.problem == {}
+
+
+def test_an_error_is_shown_with_its_cure_until_it_is_dismissed(panel: SlicePanel, lab: Lab) -> None:
+    error = MachineNotStarted("r2 does not start", why="no space", fix="Make room.")
+    assert isinstance(lab.engine, PaperEngine)
+    lab.engine.fails["start machine", "r2"] = error
+    click(panel, "deploy")
+    shown(panel, lambda live: bool(live.problem))
+    assert panel._live.problem == {
+        "doing": "deploying",
+        "what": "r2 does not start",
+        "why": "no space",
+        "do": "Make room.",
+    }
+    shown(panel, lambda live: live.work["state"] == "failed")
+    click(panel, "dismiss")
+    shown(panel, lambda live: not live.problem)
+
+
+def test_work_is_done_one_at_a_time_and_can_be_stopped(tmp_path: Path) -> None:
+    net = paper_lab(tmp_path, pause=0.5).slice("slow")
+    for number in range(4):
+        net.add_vm(f"r{number}")
+    panel = SlicePanel(net, period=0.05)
+    click(panel, "deploy")
+    click(panel, "delete")  # finds it busy
+    shown(panel, lambda live: "start" in live.work["words"])
+    click(panel, "stop")
+    panel.wait(PATIENCE)
+    shown(panel, lambda live: live.work["state"] == "failed" and bool(live.problem))
+    assert len(net) == 4
+    assert panel._live.problem["what"].startswith("work on slice 'slow' was stopped")
+    panel.close()
+
+
+def test_while_it_is_deleted_it_shows_what_leaves(tmp_path: Path) -> None:
+    net = paper_lab(tmp_path, pause=0.3).slice("leaves")
+    net.add_vm("r1")
+    net.deploy()
+    panel = SlicePanel(net, period=0.05)
+    click(panel, "delete")
+    shown(panel, lambda live: live.work["job"] == "deleting")
+    assert [row["name"] for row in panel._live.vms] == ["r1"]
+    panel.wait(PATIENCE)
+    shown(panel, lambda live: live.vms == [])
+    panel.close()
+
+
+def test_reset_starts_a_vm_anew(panel: SlicePanel, net: LabSlice) -> None:
+    net.deploy()
+    click(panel, "reset", names=["r1"])
+    shown(panel, lambda live: live.work["state"] == "done" and live.work["steps"] > 0)
+    panel.wait(PATIENCE)
+    assert net.states == {"r1": "running", "r2": "running"}
+
+
+def test_fifty_machines_make_few_messages(tmp_path: Path) -> None:
+    net = paper_lab(tmp_path, pause=0.2).slice("many")
+    for number in range(50):
+        net.add_vm(f"h{number:02d}")
+    panel = SlicePanel(net)
+    sent: list[float] = []
+    panel._live.observe(lambda _: sent.append(time.monotonic()), names="work")
+    click(panel, "dismiss")
+    began = time.monotonic()
+    net.deploy()
+    seconds = time.monotonic() - began
+    assert len(net.told) > 150
+    assert len(sent) <= seconds * 4 + 2
+    panel.close()
+
+
+def test_a_page_that_is_gone_is_told_nothing(panel: SlicePanel, net: LabSlice) -> None:
+    click(panel, "dismiss")
+    panel._live._heard(panel._live, {"k": "close", "ch": "page"}, [])
+    before = panel._live.vms
+    net.deploy()
+    threading.Event().wait(0.5)
+    assert panel._live.vms is before
+    click(panel, "dismiss")  # another page
+    shown(panel, lambda live: states(live) == ["running"] * 2)
+
+
+def test_an_unknown_face_is_refused_in_the_panel(panel: SlicePanel, net: LabSlice) -> None:
+    net.deploy()
+    click(panel, "open", face="window", name="r1")
+    shown(panel, lambda live: "there is no window to open" in live.problem.get("what", ""))
+
+
+def test_states_of_running_work_come_before_what_was_seen(net: LabSlice) -> None:
+    work = Work(vms={"r1": "starting", "gone": "running"}, links={"core": "up"})
+    vms, links = panel_state.states_now(net, net.wish, work)
+    assert vms == {"r1": "starting", "r2": "absent"}
+    assert links == {"core": "up"}
