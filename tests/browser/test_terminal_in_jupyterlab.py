@@ -200,7 +200,8 @@ def test_text_is_copied_and_pasted(shell: Notebook) -> None:
     page.keyboard.press("Control+v")
     page.keyboard.press("Enter")
     shown(shell, f"pasted-{answer}")
-    page.keyboard.type("sleep 100\n")
+    page.keyboard.type("echo be''gun; sleep 100\n")
+    shown(shell, "begun")
     page.keyboard.press("Control+c")  # interrupts, for nothing is selected
     asked(shell, terminal)
     assert shell.complaints == []

@@ -11,7 +11,6 @@ from typing import Any
 
 import ipywidgets
 import pytest
-from ipykernel.comm import Comm
 
 import labkit_widgets
 from labkit_widgets import faces, routing
@@ -47,15 +46,25 @@ def test_an_old_kernel_is_told_of(version: str, said: str) -> None:
     assert (said in note) if said else note == ""
 
 
+def asked_by(kind: str) -> Any:
+    """A widget while a message of a kind is handled."""
+    parent = {"header": {"msg_type": kind}}
+    return SimpleNamespace(comm=SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda: parent)))
+
+
 def test_a_page_without_subshells_is_told_of() -> None:
-    widget = SimpleNamespace(comm=Comm(show_warning=False))  # type: ignore[no-untyped-call]
+    widget = asked_by("comm_msg")
     assert "subshells" in routing.front_end_note(widget)  # pytest's thread is the main one
     notes: list[str] = []
     thread = threading.Thread(target=lambda: notes.append(routing.front_end_note(widget)))
     thread.start()
     thread.join()
     assert notes == [""]
-    assert routing.front_end_note(ipywidgets.Button()) == ""  # no page has spoken to it
+
+
+def test_what_a_cell_does_tells_nothing_of_the_page() -> None:
+    assert routing.front_end_note(asked_by("execute_request")) == ""
+    assert routing.front_end_note(ipywidgets.Button()) == ""
 
 
 def test_a_missing_bundle_is_an_error_that_says_what_to_do() -> None:

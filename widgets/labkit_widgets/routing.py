@@ -41,9 +41,11 @@ def kernel_note(found: str | None = None) -> str:
 def front_end_note(widget: Any) -> str:
     """What to tell when a message of the page is answered by the thread that runs cells.
 
-    To be asked while a message to `widget` is handled, and not for the first: a page's first one
-    may come before its subshell is there.
+    To be asked while something is done to `widget`, by a page or by a cell; and not for a page's
+    first message, which may come before its subshell is there.
     """
-    speaks = type(widget.comm).__module__.startswith("ipykernel.")
-    waits = speaks and threading.current_thread() is threading.main_thread()
+    kernel = getattr(widget.comm, "kernel", None)
+    parent = {} if kernel is None else kernel.get_parent()
+    from_page = parent.get("header", {}).get("msg_type") == "comm_msg"
+    waits = from_page and threading.current_thread() is threading.main_thread()
     return OLD_FRONT_END if waits else ""
