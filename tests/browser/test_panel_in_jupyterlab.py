@@ -75,6 +75,23 @@ def panel_of(open_cells: Callable[..., Notebook]) -> Callable[..., tuple[Noteboo
 OpenPanel = Callable[..., tuple["Notebook", Locator]]
 
 
+SIMULATED = """\
+import labkit
+net = labkit.Lab("sim").slice("pair")
+net.add_vm("h1", addresses={"eth1": "10.0.0.1/24"})
+net.add_vm("h2", addresses={"eth1": "10.0.0.2/24"}, screen=True)
+net.link("h1", "h2", name="wire")
+net"""
+SAYS = """([number, text]) => {
+  const view = document.querySelectorAll('.labkit-terminal')[number]?.labkit;
+  if (!view) return false;
+  const buffer = view.term.buffer.active;
+  const lines = [];
+  for (let i = 0; i < buffer.length; i++) lines.push(buffer.getLine(i).translateToString(true));
+  return lines.join('\\n').includes(text);
+}"""
+
+
 def press(panel: Locator, name: str) -> None:
     panel.get_by_role("button", name=name, exact=True).click()
 
@@ -237,4 +254,38 @@ def test_a_cell_that_deploys_shows_its_progress(panel_of: OpenPanel, screenshots
     expect(shown).to_have_count(1)
     expect(shown).to_contain_text("as wished")
     notebook.page.screenshot(path=screenshots / "progress_done.png")
+    assert notebook.complaints == []
+
+
+def test_a_shell_opens_in_the_panel_and_packets_are_captured(
+    panel_of: OpenPanel, screenshots: Path
+) -> None:
+    notebook, panel = panel_of(SIMULATED)
+    page = notebook.page
+    deployed(panel)
+    panel.locator("g[data-vm=h1]").click()
+    press(panel, "Shell")
+    terminal = page.locator(".labkit-terminal")
+    expect(terminal).to_have_attribute("data-state", "connected", timeout=30_000)
+    expect(panel.get_by_role("button", name="Close the shell of h1")).to_be_visible()
+    terminal.locator("textarea").focus()
+    page.keyboard.type("hostname\n")
+    page.wait_for_function(SAYS, arg=[0, "\nh1\n"], timeout=30_000)
+
+    panel.locator("g[data-link=wire]").press("Enter")
+    press(panel, "Capture")
+    expect(panel.get_by_role("button", name="Stop capture")).to_be_visible()
+    terminal.locator("textarea").focus()
+    page.keyboard.type("ping -c 3 10.0.0.2\n")
+    packets = panel.get_by_role("table", name="Last packets")
+    expect(packets.get_by_text("ICMP").first).to_be_visible(timeout=30_000)
+    terminal.scroll_into_view_if_needed()
+    page.screenshot(path=screenshots / "panel_shell_and_capture.png")
+    notebook.theme("Dark")
+    page.screenshot(path=screenshots / "panel_shell_and_capture_dark.png")
+    notebook.theme("Light")
+    press(panel, "Stop capture")
+    expect(panel.get_by_role("button", name="Capture", exact=True)).to_be_visible()
+    press(panel, "Close the shell of h1")
+    expect(terminal).to_have_count(0)
     assert notebook.complaints == []
