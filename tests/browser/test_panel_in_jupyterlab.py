@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Locator, expect
 
+from real_lab import real_lab
+
 if TYPE_CHECKING:
     from jupyter_in_browser import Notebook
 
@@ -73,6 +75,23 @@ def panel_of(open_cells: Callable[..., Notebook]) -> Callable[..., tuple[Noteboo
 
 
 OpenPanel = Callable[..., tuple["Notebook", Locator]]
+
+
+SIMULATED = """\
+import labkit
+net = labkit.Lab("sim").slice("pair")
+net.add_vm("h1", addresses={"eth1": "10.0.0.1/24"})
+net.add_vm("h2", addresses={"eth1": "10.0.0.2/24"}, screen=True)
+net.link("h1", "h2", name="wire")
+net"""
+SAYS = """([number, text]) => {
+  const view = document.querySelectorAll('.labkit-terminal')[number]?.labkit;
+  if (!view) return false;
+  const buffer = view.term.buffer.active;
+  const lines = [];
+  for (let i = 0; i < buffer.length; i++) lines.push(buffer.getLine(i).translateToString(true));
+  return lines.join('\\n').includes(text);
+}"""
 
 
 def press(panel: Locator, name: str) -> None:
@@ -238,3 +257,87 @@ def test_a_cell_that_deploys_shows_its_progress(panel_of: OpenPanel, screenshots
     expect(shown).to_contain_text("as wished")
     notebook.page.screenshot(path=screenshots / "progress_done.png")
     assert notebook.complaints == []
+
+
+def test_a_shell_opens_in_the_panel_and_packets_are_captured(
+    panel_of: OpenPanel, screenshots: Path
+) -> None:
+    notebook, panel = panel_of(SIMULATED)
+    page = notebook.page
+    deployed(panel)
+    panel.locator("g[data-vm=h1]").click()
+    press(panel, "Shell")
+    terminal = page.locator(".labkit-terminal")
+    expect(terminal).to_have_attribute("data-state", "connected", timeout=30_000)
+    expect(panel.get_by_role("button", name="Close the shell of h1")).to_be_visible()
+    terminal.locator("textarea").focus()
+    page.keyboard.type("hostname\n")
+    page.wait_for_function(SAYS, arg=[0, "\nh1\n"], timeout=30_000)
+
+    panel.locator("g[data-link=wire]").press("Enter")
+    press(panel, "Capture")
+    expect(panel.get_by_role("button", name="Stop capture")).to_be_visible()
+    terminal.locator("textarea").focus()
+    page.keyboard.type("ping -c 3 10.0.0.2\n")
+    packets = panel.get_by_role("table", name="Last packets")
+    expect(packets.get_by_text("ICMP").first).to_be_visible(timeout=30_000)
+    terminal.scroll_into_view_if_needed()
+    page.screenshot(path=screenshots / "panel_shell_and_capture.png")
+    notebook.theme("Dark")
+    page.screenshot(path=screenshots / "panel_shell_and_capture_dark.png")
+    notebook.theme("Light")
+    press(panel, "Stop capture")
+    expect(panel.get_by_role("button", name="Capture", exact=True)).to_be_visible()
+    press(panel, "Close the shell of h1")
+    expect(terminal).to_have_count(0)
+    assert notebook.complaints == []
+
+
+REAL = """\
+net = lab.slice("campus")
+net.add_vm("r1", interfaces=2, internet=True, forwarding=True,
+           addresses={"eth1": "10.0.1.1/24", "eth2": "10.0.2.1/24"})
+net.add_vm("h1", addresses={"eth1": "10.0.1.2/24"}, routes=["default via 10.0.1.1"])
+net.add_vm("h2", addresses={"eth1": "10.0.2.2/24"}, routes=["default via 10.0.2.1"])
+net.link("h1:eth1", "r1:eth1", name="left")
+net.link("r1:eth2", "h2:eth1", name="right", delay="20ms")
+net"""
+
+
+@pytest.mark.vm
+@pytest.mark.timeout(600)
+def test_real_machines_are_deployed_used_and_deleted(
+    open_cells: Callable[..., Notebook], screenshots: Path
+) -> None:
+    with real_lab() as lab:
+        attach = "import pathlib, real_lab\n"
+        attach += f"lab = real_lab.RealLab(pathlib.Path({str(lab.folder)!r}))"
+        notebook = open_cells(attach, REAL)
+        page = notebook.page
+        panel = page.locator(".labkit-panel")
+        expect(panel).to_have_attribute("data-state", "connected", timeout=30_000)
+        press(panel, "Deploy")
+        expect(panel).to_contain_text("starting", timeout=60_000)
+        page.screenshot(path=screenshots / "panel_real_deploying.png")
+        expect(panel.get_by_text("As wished", exact=True)).to_be_visible(timeout=240_000)
+        expect(panel).to_contain_text("3 running")
+        panel.locator("g[data-vm=h1]").click()
+        press(panel, "Shell")
+        terminal = page.locator(".labkit-terminal")
+        expect(terminal).to_have_attribute("data-state", "connected", timeout=60_000)
+        panel.locator("g[data-link=right]").press("Enter")
+        press(panel, "Capture")
+        expect(panel.get_by_role("button", name="Stop capture")).to_be_visible(timeout=30_000)
+        terminal.locator("textarea").focus()
+        page.keyboard.type("ping -c 3 10.0.2.2\n")
+        page.wait_for_function(SAYS, arg=[0, "3 packets transmitted"], timeout=60_000)
+        expect(panel.get_by_text("ICMP").first).to_be_visible()
+        page.set_viewport_size({"width": 1100, "height": 1500})
+        page.mouse.move(1, 1)
+        page.locator(".jp-Cell").nth(1).screenshot(path=screenshots / "panel_real.png")
+        press(panel, "Stop capture")
+        press(panel, "Close the shell of h1")
+        press(panel, "Delete…")
+        press(panel, "Delete")
+        expect(panel).to_contain_text("No VMs yet", timeout=120_000)
+        assert notebook.complaints == []

@@ -72,6 +72,12 @@ def test_it_counts_steps_over_several_rounds() -> None:
     assert (progress.work.done, progress.work.steps) == (1, 5)
 
 
+def test_a_link_that_is_changed_between_plans_counts_as_no_step() -> None:
+    ended = [PLAN, *done("start steward", HOST), Converged(HOST, "ospf", 1.0)]
+    work = after([*ended, *begun("set link", "core"), *done("set link", "core")]).work
+    assert (work.state, work.done) == ("done", 1)
+
+
 def test_the_time_left_is_that_of_before_and_lateness_is_said() -> None:
     clock = Clock()
     progress = after([PLAN], clock)

@@ -221,7 +221,8 @@ class Progress:
 
     def _step_done(self, kind: str, subject: str) -> None:
         self._running.pop((kind, subject), None)
-        self._done += 1
+        if self._state == "working":  # else a link was changed, which is no plan's step
+            self._done += 1
         match kind:
             case "configure guest":
                 self._waiting.pop(subject, None)

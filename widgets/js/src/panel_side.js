@@ -188,12 +188,12 @@ export class Side {
     const table = made("table", "", this.packets);
     table.setAttribute("aria-label", "Last packets");
     const head = made("tr", "", made("thead", "", table));
-    for (const title of ["from", "to", "protocol", "bytes"]) made("th", "", head, title).scope = "col";
+    for (const title of ["from", "to", "protocol"]) made("th", "", head, title).scope = "col";
     const body = made("tbody", "", table);
     for (const [source, destination, protocol, length, info] of [...rows].reverse()) {
       const row = made("tr", "", body);
-      row.title = info;
-      for (const value of [source, destination, protocol, String(length)]) made("td", "", row, value);
+      row.title = `${length} bytes: ${info}`;
+      for (const value of [source, destination, protocol]) made("td", "", row, value);
     }
   }
 }
