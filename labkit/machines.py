@@ -171,7 +171,7 @@ class Machine:
         `while_waiting` is called several times a second; what it raises ends the waiting.
         """
         with translated(f"cannot shut down {self.name}"):
-            facts = {"index": self.index, "how": "shutdown", "timeout": timeout}
+            facts: dict[str, Any] = {"index": self.index, "how": "shutdown", "timeout": timeout}
             call = self._steward.start("machine-stop", **facts)
             call.result(timeout + SLACK, while_waiting=while_waiting)
 
