@@ -144,8 +144,8 @@ def main(key: str, build: str, version: str) -> int:
         answer = {"ok": False, "problem": problem.facts}
     except OSError as error:
         folder, reason = os.path.join(run_base(), key), error.strerror or str(error)
-        problem = Problem("not-writable", folder=folder, reason=reason)
-        answer = {"ok": False, "problem": problem.facts}
+        unwritable = Problem("not-writable", folder=folder, reason=reason)
+        answer = {"ok": False, "problem": unwritable.facts}
     sys.stdout.write(json.dumps(answer) + "\n")
     return 0
 
