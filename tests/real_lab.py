@@ -19,7 +19,7 @@ from labkit.local import LocalExecutor
 from labkit.programs import qemu
 from labkit.store import Store
 from labkit.testing.processes import eventually
-from memory_lab import rows_left
+from memory_lab import rows_left as rows_left
 
 HOST = "localhost"
 IN_REACH = [
@@ -123,12 +123,15 @@ def sockets_in(folder: Path) -> list[str]:
 def check_nothing_is_left(folder: Path) -> None:
     """No process, no socket, no file, no row."""
     assert eventually(lambda: processes_in(folder) == []), processes_in(folder)
-    assert sockets_in(folder) == []
+    assert sockets_in(folder) == [], sockets_in(folder)
     files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
     store = ["data/labkit.db", "data/labkit.db-shm", "data/labkit.db-wal"]
-    assert [name for name in files if name not in store] == []
-    assert sorted(p.name for p in (folder / "run").glob("*")) == []
-    assert rows_left(folder / "data" / "labkit.db") == {}
+    files = [name for name in files if name not in store]
+    assert files == [], files
+    folders = sorted(path.name for path in (folder / "run").glob("*"))
+    assert folders == [], folders
+    rows = rows_left(folder / "data" / "labkit.db")
+    assert rows == {}, rows
 
 
 @contextmanager

@@ -243,6 +243,10 @@ class LabSlice:
                 "what was done stays. deploy() goes on from here, delete() ends it."
             )
             raise
+        except LabkitError:
+            with suppress(LabkitError):  # the first error is the one to be told
+                self.refresh()
+            raise
         finally:
             held.end()
 

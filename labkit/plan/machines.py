@@ -76,7 +76,8 @@ def disks(view: View) -> Iterator[Step]:
             reason = GONE
             if spec is not None:
                 new = posixpath.basename(spec.image)
-                reason = f"image {disk.image} -> {new}; what is on the disk is lost"
+                why = f"image {disk.image} -> {new}" if disk.image else "it cannot be read"
+                reason = f"{why}; what is on the disk is lost"
             yield DeleteOverlay(
                 host=view.host,
                 name=spec.name if spec else user.name if user else name,

@@ -25,7 +25,7 @@ import sys
 import time
 from typing import Optional
 
-from labkit.remote.shared import Facts, Problem, run_folder, why_unsafe
+from labkit.remote.shared import Facts, Problem, run_base, run_folder, why_unsafe
 
 START_SECONDS = 20.0
 PAUSE = 0.02
@@ -66,20 +66,22 @@ def locked(path: str, seconds: float) -> Optional[int]:
 
 def living(folder: str) -> Optional[Facts]:
     """The facts of the steward that holds the lock, or None."""
-    if not os.path.exists(os.path.join(folder, "lock")):
-        return None
-    lock = locked(os.path.join(folder, "lock"), 0)
-    if lock is not None:
-        os.close(lock)
-        return None
-    path, deadline = os.path.join(folder, "steward.json"), time.monotonic() + START_SECONDS
-    while not os.path.exists(path):  # its starter was killed, and it is not there yet
+    deadline = time.monotonic() + START_SECONDS
+    while os.path.exists(os.path.join(folder, "lock")):
+        lock = locked(os.path.join(folder, "lock"), 0)
+        if lock is not None:
+            os.close(lock)
+            return None
+        try:
+            with open(os.path.join(folder, "steward.json"), "rb") as file:
+                facts: Facts = json.loads(file.read().decode())
+            return facts
+        except FileNotFoundError:
+            pass  # it begins, and its starter was killed; or it is just ending
         if time.monotonic() > deadline:
             raise Problem("start-busy", seconds=START_SECONDS)
         time.sleep(PAUSE)
-    with open(path, "rb") as file:
-        facts: Facts = json.loads(file.read().decode())
-    return facts
+    return None
 
 
 def start(folder: str, program: bytes, build: str, version: str) -> Facts:
@@ -140,6 +142,10 @@ def main(key: str, build: str, version: str) -> int:
         answer = look(run_folder(key), sys.stdin.buffer.read(), build, version)
     except Problem as problem:
         answer = {"ok": False, "problem": problem.facts}
+    except OSError as error:
+        folder, reason = os.path.join(run_base(), key), error.strerror or str(error)
+        unwritable = Problem("not-writable", folder=folder, reason=reason)
+        answer = {"ok": False, "problem": unwritable.facts}
     sys.stdout.write(json.dumps(answer) + "\n")
     return 0
 

@@ -34,6 +34,7 @@ from labkit.errors import (
 from labkit.guest import Guest
 from labkit.machines import Machine, Machines
 from labkit.programs import qemu
+from labkit.testing.processes import eventually
 from machines_lab import HAS_QEMU, READY, MachinesLab, machines_lab, micro_kernel
 
 pytestmark = [
@@ -333,6 +334,26 @@ def test_fault_23_a_stale_pidfile_with_a_recycled_pid_harms_nobody() -> None:
         state = machine.state()
         assert (state.state, state.pid) == ("dead", None)
         machine.power_off()
+        machine.forget()
+        assert not folder.exists()
+
+
+def test_a_machine_that_had_not_begun_when_its_steward_came_is_taken_over_later() -> None:
+    """The steward was killed when QEMU was just being started, and had not locked its pidfile."""
+    with machines_lab() as lab:
+        folder = lab.folder / "m5"
+        folder.mkdir(mode=0o700)
+        options = lab.options("r5")
+        argv = list(qemu.command(options))
+        facts = {"name": "r5", "uuid": options.uuid, "argv": argv}
+        (folder / "machine.json").write_text(json.dumps(facts))
+        lab.kill_steward()
+        machine = lab.machines.get(5)
+        assert machine.state().state == "dead"
+        with subprocess.Popen(argv, cwd=folder, start_new_session=True) as process:
+            assert eventually(lambda: machine.state().pid == process.pid)
+            machine.guest.wait_ready(READY)
+            machine.power_off()
         machine.forget()
         assert not folder.exists()
 

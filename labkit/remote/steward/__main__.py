@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .request import Facts, Request
 
 LOCK_SECONDS = 2.0  # for somebody who only asks whether it is held
-HOME_SECONDS = 30.0
+HOME_SECONDS = 5.0
 MAX_LOG = 1 << 20
 RUNNING, DAMAGED = 3, 4  # exit status: another steward has the lock; state.json is not readable
 
@@ -69,7 +69,10 @@ class Log:
         self._path = os.path.join(folder, "steward.log")
 
     def turn_over(self) -> None:
-        sys.stderr.flush()
+        try:
+            sys.stderr.flush()
+        except OSError:
+            return  # a full disk: what was to be said waits, or is lost
         if os.fstat(2).st_size < MAX_LOG or not os.path.exists(self._path):
             return
         os.replace(self._path, self._path + ".1")
@@ -124,12 +127,18 @@ class Life:
         self._loop.call_soon(self._loop.stop)
 
     def _look_home(self) -> None:
-        """Where the run folder was removed under us nobody can ever reach this process again."""
-        here = is_file(os.path.join(self._steward.folder, "lock"), self._lock)
-        if here or self._steward.running_machines():
-            self._steward.loop.call_later(HOME_SECONDS, self._look_home)
-        else:
+        """Where the run folder was removed under us, all ends: nobody would ever find it again."""
+        if not self._is_home and not self._steward.running_machines():
             self._loop.stop()
+            return
+        if not self._is_home:
+            for callback in self._steward.on_homeless:
+                callback()
+        self._steward.loop.call_later(HOME_SECONDS, self._look_home)
+
+    @property
+    def _is_home(self) -> bool:
+        return is_file(os.path.join(self._steward.folder, "lock"), self._lock)
 
     def announce(self, ready: int) -> None:
         """Say that clients can come: in RUN/steward.json, and to who started us."""
@@ -147,8 +156,9 @@ class Life:
 
         Clients are let go last, so that they know that all is done.
         """
-        self._remove(FILES)
-        if self._forget:
+        if self._is_home:
+            self._remove(FILES)
+        if self._is_home and self._forget:
             self._remove(MEMORY)
             try:
                 os.rmdir(self._steward.folder)

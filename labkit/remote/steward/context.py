@@ -58,12 +58,13 @@ class State:
     def put(self, section: str, value: Any) -> None:
         if self._sections.get(section) == value:
             return
-        self._sections[section] = json.loads(json.dumps(value))
-        text = json.dumps(self._sections, separators=(",", ":"))
+        sections = {**self._sections, section: json.loads(json.dumps(value))}
+        text = json.dumps(sections, separators=(",", ":"))
         try:
             self._host.write(self._path, text.encode(), sure=False)
         except OSError as error:
             raise Problem("not-writable", path=self._path, reason=error.strerror) from error
+        self._sections = sections
 
 
 class Steward:
@@ -78,6 +79,7 @@ class Steward:
         self.on_machine_up: list[Callable[[int], None]] = []
         self.running: list[Callable[[], list[int]]] = []
         self.on_quit: list[Callable[[], None]] = []
+        self.on_homeless: list[Callable[[], None]] = []
         self.on_log: list[Callable[[], None]] = []
 
     def machine_folder(self, index: int) -> str:

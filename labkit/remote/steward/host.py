@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,7 +25,8 @@ class Host:
 
     def log(self, line: str) -> None:
         """A line for those who look for a fault: standard error is RUN/steward.log."""
-        sys.stderr.write(line + "\n")
+        with contextlib.suppress(OSError):  # a full disk costs a line, nothing else
+            sys.stderr.write(line + "\n")
 
     def random(self, count: int) -> bytes:
         return os.urandom(count)

@@ -146,7 +146,10 @@ class Machine:
         self.resets += 1
         self.guest.reset("guest-rebooted")
         self.state = "running"
-        self._remember()
+        try:
+            self._remember()
+        except OSError as error:
+            self._steward.log("the boot of m%d was not counted: %s" % (self.index, error))
         self._steward.event(
             "machine-rebooted", **self._who(), boots=self.boots, reason=reason, resets=self.resets
         )
@@ -188,7 +191,10 @@ class Machine:
         }
         self.console.disconnect()
         self.guest.close("guest-gone")
-        self._steward.host.write_json(self._path(END_FILE), self.end)
+        try:
+            self._steward.host.write_json(self._path(END_FILE), self.end)
+        except OSError as error:  # a full disk: what ended has ended all the same
+            self._steward.log("the end of m%d was not kept: %s" % (self.index, error))
         self._steward.event("machine-ended", **self._who(), **self.end)
         callbacks, self._on_end = self._on_end, []
         for callback in callbacks:

@@ -65,6 +65,7 @@ class Machines:
         ):
             steward.control.verb(verb, self._told(work))
         steward.running.append(self._running)
+        steward.on_homeless.append(self._power_off)
         steward.loop.add_signal(signal.SIGCHLD, self._reap)
         self._find()
 
@@ -89,6 +90,10 @@ class Machines:
                 machine.recall_end()
             else:
                 machine.find(self._found(machine))
+
+    def _power_off(self) -> None:
+        for machine in self._machines.values():
+            machine.power_off()
 
     def _found(self, machine: Machine) -> Callable[[str, Facts], None]:
         def note(code: str, facts: Facts) -> None:
@@ -189,6 +194,11 @@ class Machines:
             ) from error
 
     def _list(self, request: Request) -> None:
+        for machine in self._machines.values():
+            if machine.state == "dead" and machine.process.pid is not None:
+                # Its QEMU had not locked its pidfile yet when this steward came.
+                machine.state = "starting"
+                machine.find(self._found(machine))
         request.ok({"machines": [self._machines[i].shown() for i in sorted(self._machines)]})
 
     def _note(self, request: Request) -> None:
