@@ -87,7 +87,7 @@ def capture(
         net, found = find_links(lab, links)
         names = [link.name for link in found]
         lines.shows_links = len(names) > 1
-        show.err.print(f"Capturing {', '.join(names)}; Ctrl-C ends it.", markup=False)
+        show.note(f"Capturing {', '.join(names)}; Ctrl-C ends it.")
         with (
             noted_interrupts() as asked,
             net.capture(*names, where=where) as running,
@@ -96,7 +96,7 @@ def capture(
             seen = follow(running, asked, file, None if quiet else lines, seconds, count)
     place = f", in {output}" if output not in (None, "-") else ""
     lost = f"; {running.dropped} more came too fast to be kept" if running.dropped else ""
-    show.err.print(f"{seen} packets{place}{lost}.", markup=False)
+    show.note(f"{seen} packets{place}{lost}.")
 
 
 def follow(

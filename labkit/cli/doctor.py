@@ -73,16 +73,14 @@ def _fix(lab: Lab, *, yes: bool) -> None:
     """Remove orphans, if that is meant."""
     orphans = [one for one in lab.orphans() if not one.young]
     if not orphans:
-        show.err.print("There is nothing to remove.")
+        show.note("There is nothing to remove.")
         return
     for orphan in orphans:
-        show.err.print(
-            f"{orphan.kind} on {orphan.host}: {orphan.detail}", markup=False, soft_wrap=True
-        )
+        show.note(f"{orphan.kind} on {orphan.host}: {orphan.detail}")
     question = f"None of these is of a slice in {lab.store.path}. End and remove them?"
     if not asked(question, yes=yes, default=False):
-        show.err.print("Nothing was removed.")
+        show.note("Nothing was removed.")
         return
     for orphan in orphans:
         lab.remove_orphan(orphan)
-        show.err.print(f"Removed {orphan.kind} {orphan.name}.", markup=False, soft_wrap=True)
+        show.note(f"Removed {orphan.kind} {orphan.name}.")

@@ -202,4 +202,4 @@ class _Logging(Progress):
         super().__call__(event)
         line = log_line(event)
         if line is not None:
-            show.err.print(line, markup=False, soft_wrap=True)
+            show.note(line)

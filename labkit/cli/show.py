@@ -29,6 +29,11 @@ def say(text: str = "") -> None:
     out.print(text, soft_wrap=True)
 
 
+def note(text: str) -> None:
+    """A line for people on standard error, as it is: no markup, never broken."""
+    err.print(text, markup=False, soft_wrap=True)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Rows under headings; numbers to the right, missing values empty."""
     out.print(f"[bold]{escape(title)}[/bold]", soft_wrap=True)

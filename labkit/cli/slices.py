@@ -92,7 +92,7 @@ def _deploy(net: LabSlice) -> None:
     with watching(net.listen) as progress:
         net.deploy()
     if progress.seconds is not None:
-        show.err.print(f"Deployed in {progress.seconds:.1f} s.")
+        show.note(f"Deployed in {progress.seconds:.1f} s.")
 
 
 def _show_deployed(lab: Lab, net: LabSlice, *, was_done: bool) -> None:

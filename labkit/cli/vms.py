@@ -102,11 +102,9 @@ def console(vm: str, profile: str | None) -> None:
     require_terminal("labkit run")
     with lab_of(profile) as lab:
         found = find_vm(lab, vm)
-        show.err.print(f"The console of {found.name}. Leave it with Ctrl-]", markup=False)
+        show.note(f"The console of {found.name}. Leave it with Ctrl-]")
         ended = lend(found.machine.open_console(past=CONSOLE_PAST))
-    show.err.print(
-        f"\n{found.name} has ended." if ended else f"\nLeft {found.name}, which runs on."
-    )
+    show.note(f"\n{found.name} has ended." if ended else f"\nLeft {found.name}, which runs on.")
 
 
 @click.command()
@@ -125,7 +123,7 @@ def shell(vm: str, profile: str | None) -> None:
         answer = opened.answer
     if ended and answer is not None:
         raise Exit(int(answer["status"]))
-    show.err.print(f"\nLeft the shell in {found.name}.")
+    show.note(f"\nLeft the shell in {found.name}.")
 
 
 @click.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab_command import ROUTED, Say, sayer
+from labkit.cli import show
 from labkit.lab import Lab
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "cli"
@@ -16,7 +17,7 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "cli"
 @pytest.fixture(autouse=True)
 def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABKIT_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "100")
+    show.out.width = show.err.width = 100  # whatever COLUMNS was when they were made
     monkeypatch.delenv("LABKIT_PROFILE", raising=False)
 
 

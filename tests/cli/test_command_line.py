@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 import labkit
-from labkit.cli import main
+from labkit.cli import main, show
 from labkit.cli.show import size
 
 PathWith = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
-def wide(own_places: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
+def wide(own_places: None) -> None:
+    show.out.width = show.err.width = 120
 
 
 @pytest.fixture
