@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 
+from ipython_shell import ipython_shell
 from labkit import markup
 from labkit.errors import GuestNotReady, LabkitError
 from labkit.executor import Result
@@ -131,11 +132,9 @@ def test_no_text_from_outside_becomes_markup(one: str, two: str, three: str) -> 
 @pytest.fixture
 def shell() -> Iterator[InteractiveShell]:
     """An IPython as in a notebook, but in this process."""
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("xmode", "Context")
-    yield shell
-    shell.reset()
-    InteractiveShell.clear_instance()
+    with ipython_shell() as shell:
+        shell.run_line_magic("xmode", "Context")
+        yield shell
 
 
 def run(shell: InteractiveShell, capsys: pytest.CaptureFixture[str], code: str) -> list[str]:

@@ -114,6 +114,7 @@ def test_a_client_goes_on_with_the_next_steward(host: StewardHost) -> None:
     client.call("link-set", link="a", ports=[[1, 0], [2, 0]])
     before = client.facts["uuid"]
     host.kill(client)
+    wait_until(lambda: not client.is_connected, "the connection to break")
     links = client.call("link-list").facts["links"]
     assert [link["link"] for link in links] == ["a"]
     assert client.facts["uuid"] != before

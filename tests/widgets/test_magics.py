@@ -9,6 +9,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
+from ipython_shell import ipython_shell
 from labkit.errors import InvalidArgument, UsageError
 from labkit.executor import Result
 from labkit.lab import Lab
@@ -31,12 +32,10 @@ def lab(tmp_path: Path) -> Lab:
 
 @pytest.fixture
 def shell(lab: Lab) -> Iterator[InteractiveShell]:
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "labkit")
-    shell.push({"net": lab.slice("ospf")})
-    yield shell
-    shell.reset()
-    InteractiveShell.clear_instance()
+    with ipython_shell() as shell:
+        shell.run_line_magic("load_ext", "labkit")
+        shell.push({"net": lab.slice("ospf")})
+        yield shell
 
 
 Captured = pytest.CaptureFixture[str]
