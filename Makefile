@@ -17,7 +17,7 @@ LAB_ARGS ?=
 SCRIPTS := $(wildcard widgets/js/*.json widgets/js/*.mjs widgets/js/src/*) widgets/hatch_build.py
 QUICK := not ssh and not browser and not slow and not vm
 
-.PHONY: help demo lab test test-all check units notebooks notebooks-real notebooks-save test-js test-ssh test-vm test-browser test-slow wheel-image docs benchmarks format clean
+.PHONY: help demo lab test test-all check units notebooks notebooks-real notebooks-save test-engine test-js test-ssh test-vm test-browser test-slow wheel-image docs benchmarks format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,12 +44,17 @@ units: $(VENV)/.dev ## Units, simulator and real qemu-img
 	$(PYTEST) -q -n 2 -m "$(QUICK)"
 
 notebooks: $(VENV)/.dev ## The tutorial notebooks on the simulator, their outputs compared
-	LABKIT_PROFILE=sim $(NBVAL) -n 2 --dist loadfile notebooks
+	LABKIT_PROFILE=sim $(NBVAL) -n 2 --dist loadfile $(filter-out $(LOOKS),$(NOTEBOOKS))
+	LABKIT_PROFILE=sim $(subst --nbval ,--nbval-lax ,$(NBVAL)) $(LOOKS)
 
 notebooks-real: $(VENV)/.dev ## The same notebooks, and the same outputs, on real machines
 	@.ci/setup apt "real machines" qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86
 	LABKIT_PROFILE=local $(NBVAL) $(filter-out $(LOOKS),$(LAB_NOTEBOOKS))
 	LABKIT_PROFILE=local $(subst --nbval ,--nbval-lax ,$(NBVAL)) $(LOOKS)
+
+test-engine: $(VENV)/.dev ## The engine contract on real machines
+	@.ci/setup apt "real machines" qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86
+	$(PYTEST) -q tests/engine/test_engine_real.py --timeout 180
 
 notebooks-save: $(VENV)/.dev ## Execute the tutorial notebooks and save their outputs
 	LABKIT_PROFILE=sim $(BIN)/python tests/notebooks/save.py $(NOTEBOOKS)
@@ -67,7 +72,7 @@ test-vm: $(VENV)/.dev ## Tests that boot real machines (minutes; the image is bu
 	$(PYTEST) -q -m "vm and not slow and not browser" --timeout 600
 
 test-browser: $(VENV)/.dev ## Tests with a real JupyterLab in a real browser
-	@.ci/setup apt "tests in a browser" chromium=chromium
+	@.ci/setup apt "tests in a browser" chromium=chromium qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86
 	$(PYTEST) -q -m browser
 
 test-slow: $(VENV)/.dev ## Tests that take long, such as a fresh installation

@@ -30,10 +30,12 @@ from labkit.remote.steward.request import WINDOW
 WRITE_TIMEOUT = 30.0
 FOREVER = 86_400.0
 MAX_ANSWER = 64 << 20  # bytes of one frame; more is no answer of a steward
+PAUSE = 0.2  # seconds between two questions whether to wait on
 CREDIT = WINDOW // 4  # taken bytes are reported in lumps of about this size
 
 Facts = Mapping[str, Any]
 Listener = Callable[[Facts], None]
+Waits = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,21 @@ class Call:
     def __iter__(self) -> Iterator[Part]:
         return self.parts(FOREVER)
 
-    def parts(self, timeout: float) -> Iterator[Part]:
-        """The parts as they come, up to the answer; raises what `result` raises."""
+    def parts(self, timeout: float, *, while_waiting: Waits | None = None) -> Iterator[Part]:
+        """The parts as they come, up to the answer; raises what `result` raises.
+
+        `while_waiting` is called several times a second while nothing comes; what it raises ends
+        the waiting, and nothing else.
+        """
         deadline = time.monotonic() + timeout
         while True:
+            pause = deadline if while_waiting is None else time.monotonic() + PAUSE
             try:
-                part = self._next(deadline)
+                part = self._next(min(deadline, pause))
             except queue.Empty:
+                if while_waiting is not None and pause < deadline:
+                    while_waiting()
+                    continue
                 self.cancel()
                 raise self._late(timeout, "it was cancelled") from None
             if part is None:
@@ -84,14 +94,16 @@ class Call:
             self._took(len(part.data))
         return part
 
-    def result(self, timeout: float = DEFAULT_TIMEOUT) -> Part:
+    def result(
+        self, timeout: float = DEFAULT_TIMEOUT, *, while_waiting: Waits | None = None
+    ) -> Part:
         """The answer, once it is there; parts that were not read are dropped.
 
         Raises `StewardProblem` for what the steward refuses, `ConnectionLost` when the connection
         broke (whether it was done is unknown), `CommandTimeout` after `timeout` seconds (it is
         then cancelled).
         """
-        for _ in self.parts(timeout):
+        for _ in self.parts(timeout, while_waiting=while_waiting):
             pass
         assert isinstance(self._ended, Part)
         return self._ended

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -321,14 +321,25 @@ Value = TypeVar("Value")
 
 
 def fan_out(
-    work: Callable[[Item], Value], items: Sequence[Item], *, at_once: int = 16
+    work: Callable[[Item], Value],
+    items: Sequence[Item],
+    *,
+    at_once: int = 16,
+    on_interrupt: Callable[[], object] = lambda: None,
 ) -> list[Value]:
     """`work` on each item in threads; the values in order. The first error is raised at the end.
 
-    Every item is tried, so that an error on one host hides nothing of the others' work.
+    Every item is tried, so that an error on one host hides nothing of the others' work. Ctrl-C
+    begins nothing more and waits for what has begun; `on_interrupt` is to make that end soon.
     """
     if len(items) < 2:
         return [work(item) for item in items]
     with ThreadPoolExecutor(min(at_once, len(items))) as pool:
-        futures = [pool.submit(work, item) for item in items]
+        try:
+            futures = [pool.submit(work, item) for item in items]
+            wait(futures)
+        except BaseException:
+            on_interrupt()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return [future.result() for future in futures]

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from labkit import rules
-from labkit.calls import Call, Facts
+from labkit.calls import Call, Facts, Waits
 from labkit.errors import (
     CommandError,
     ConnectionLost,
@@ -103,12 +103,14 @@ class Guest:
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
         on_output: OnOutput | None = None,
+        while_waiting: Waits | None = None,
     ) -> Result:
         """Run a program (a sequence of arguments) or a line for the guest's shell (a text).
 
         After `timeout` seconds the guest ends it and its children, and `GuestTimeout` says so.
         `on_output` is given "stdout" or "stderr" and text as it comes. `check`: a status other
-        than 0 is an error.
+        than 0 is an error. `while_waiting` is called several times a second; what it raises ends
+        the command.
         """
         argv = _argv(command)
         facts: dict[str, Any] = {"stdin": bool(input), "timeout": timeout}
@@ -124,7 +126,7 @@ class Guest:
         with self._asked("guest-run", what, "in", **facts) as call, _fed(call, data):
             streams = _Streams(on_output, what)
             limit = FOREVER if timeout is None else timeout + SLACK
-            for part in call.parts(limit):
+            for part in call.parts(limit, while_waiting=while_waiting):
                 streams.add(part.facts, part.data)
             ended = call.result().facts
         if ended["status"] in (126, 127) and "input" not in ended:  # it was never started

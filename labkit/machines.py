@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from labkit import rules
-from labkit.calls import Facts, Part
+from labkit.calls import Facts, Part, Waits
 from labkit.errors import MachineError, MachineUnknown
 from labkit.executor import DEFAULT_TIMEOUT, Connection, Executor
 from labkit.guest import Guest
@@ -163,9 +163,17 @@ class Machine:
         """Press its reset button: for a guest that does not listen."""
         self._qmp("reset", "system_reset")
 
-    def shut_down(self, timeout: float = SHUTDOWN_TIMEOUT) -> None:
-        """Ask the guest to end, and wait until its QEMU has; `MachineStuck` when it has not."""
-        self._ask("shut down", "machine-stop", timeout, how="shutdown", timeout=timeout)
+    def shut_down(
+        self, timeout: float = SHUTDOWN_TIMEOUT, *, while_waiting: Waits | None = None
+    ) -> None:
+        """Ask the guest to end, and wait until its QEMU has; `MachineStuck` when it has not.
+
+        `while_waiting` is called several times a second; what it raises ends the waiting.
+        """
+        with translated(f"cannot shut down {self.name}"):
+            facts: dict[str, Any] = {"index": self.index, "how": "shutdown", "timeout": timeout}
+            call = self._steward.start("machine-stop", **facts)
+            call.result(timeout + SLACK, while_waiting=while_waiting)
 
     def power_off(self) -> None:
         """Pull its plug, and wait until its QEMU has ended."""

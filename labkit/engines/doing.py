@@ -102,12 +102,14 @@ class Doer:
             case StartMachine():
                 self._start(step)
             case StopMachine(how="shutdown"):
-                self._machine(step.index, step.name).shut_down(SHUTDOWN_SECONDS)
+                machine = self._machine(step.index, step.name)
+                machine.shut_down(SHUTDOWN_SECONDS, while_waiting=self._stop_here(step.name))
             case StopMachine():
                 self._machine(step.index, step.name).power_off()
             case ForgetMachine():
-                self._machine(step.index, step.name).forget()
+                # First what is not looked for once the machine is forgotten.
                 self._steward.call("link-delete", link=looking.internet_link(step.index))
+                self._machine(step.index, step.name).forget()
             case ResumeMachine():
                 self._machine(step.index, step.name).resume()
             case SetInternet():
@@ -199,7 +201,7 @@ class Doer:
 
     def _configure(self, step: ConfigureGuest) -> None:
         machine = self._machine(step.index, step.name)
-        guest = machine.guest
+        guest, stop_here = machine.guest, self._stop_here(step.name)
         guest.wait_ready(READY_SECONDS, on_wait=self._waits_for(step.name))
         boot = machine.state().boot_id
         if TEXT_PARTS & set(step.parts):
@@ -210,8 +212,8 @@ class Doer:
                 _put(guest, file)
         if "commands" in step.parts:
             for command in step.guest.commands:
-                self._stop_here(step.name)
-                result = guest.run(command, timeout=COMMAND_SECONDS)
+                stop_here()
+                result = guest.run(command, timeout=COMMAND_SECONDS, while_waiting=stop_here)
                 _well(result, step.name, f"the command {shlex.quote(command)}")
         self._note_configured(machine, step, boot)
 
@@ -224,19 +226,24 @@ class Doer:
         machine.note(configured={"boot_id": boot, "marks": [list(pair) for pair in marks.items()]})
 
     def _waits_for(self, name: str) -> Callable[[str, float], None]:
+        stop_here = self._stop_here(name)
+
         def on_wait(what: str, seconds: float) -> None:
             self._tell(GuestWaiting(self._host, name, what, seconds))
-            self._stop_here(name)
+            stop_here()
 
         return on_wait
 
-    def _stop_here(self, name: str) -> None:
-        if self._is_stopping():
-            raise Interrupted(
-                f"{name} is not set up yet",
-                why="it was told to stop",
-                fix="Deploy again: it goes on from here.",
-            )
+    def _stop_here(self, name: str) -> Callable[[], None]:
+        def stop_here() -> None:
+            if self._is_stopping():
+                raise Interrupted(
+                    f"work on {name} is not done yet",
+                    why="it was told to stop",
+                    fix="Deploy again: it goes on from here.",
+                )
+
+        return stop_here
 
 
 def _dialect(spec: MachineSpec) -> nocloud.Dialect:

@@ -16,7 +16,7 @@ from labkit import spec
 from labkit.calls import Facts
 from labkit.captures import Capture
 from labkit.engines import Engine, SliceId
-from labkit.errors import LabkitError, MachineUnknown, UnknownSlice
+from labkit.errors import Interrupted, LabkitError, MachineUnknown, UnknownSlice
 from labkit.events import Event, GaveUp, Listener, Listeners, MachineTold
 from labkit.executor import Result, fan_out
 from labkit.lab import faces, reprs, tables
@@ -341,13 +341,20 @@ class LabSlice:
         names = [vm.name for vm in self.wish.vms] if on is None else list(on)
         handles = [self.get_vm(name) for name in names]
 
+        interrupted = threading.Event()
+
+        def stop_here() -> None:
+            if interrupted.is_set():
+                raise Interrupted("the command was ended", why="Ctrl-C came while it ran")
+
         def run(vm: LabVM) -> Result | LabkitError:
             try:
-                return vm.run(command, timeout=timeout)
+                return vm.guest.run(command, timeout=timeout, while_waiting=stop_here)
             except LabkitError as error:
                 return error
 
-        return tables.runs_table(dict(zip(names, fan_out(run, handles), strict=True)))
+        results = fan_out(run, handles, on_interrupt=interrupted.set)
+        return tables.runs_table(dict(zip(names, results, strict=True)))
 
     def capture(self, *links: str, snaplen: int = 262144, where: str = "sent") -> Capture:
         """Capture packets of all links, or of those named, in one: for a ``with`` statement."""

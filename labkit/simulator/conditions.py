@@ -53,6 +53,11 @@ def test(process: Process) -> int:
 
 
 def _holds(process: Process, words: list[str]) -> bool:
+    for joint, judge in (("-o", any), ("-a", all)):
+        if joint in words[1:-1]:
+            place = words.index(joint, 1)
+            parts = (words[:place], words[place + 1 :])
+            return judge(_holds(process, part) for part in parts)
     if len(words) == 3 and (words[1] in BETWEEN_TEXTS or words[1] in BETWEEN_NUMBERS):
         return _compares(*words)
     if words[:1] == ["!"] and len(words) > 1:

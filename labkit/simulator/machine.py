@@ -127,7 +127,8 @@ class Process:
 
     def fail(self, message: str, status: int = 1) -> int:
         """Complain on standard error in the program's name; returns the status to end with."""
-        self.stderr.write(encode(f"{posixpath.basename(self.argv[0])}: {message}\n"))
+        words = self.machine.program_words(posixpath.basename(self.argv[0]), message)
+        self.stderr.write(encode(f"{words}\n"))
         return status
 
     def read(self, size: int) -> Steps[bytes]:
@@ -234,6 +235,8 @@ class Machine:
         return Process(self, argv, stdin, stdout, stderr, home, environment, next(self.pids))
 
     has_background = False  # whether programs can run side by side
+    shell_failure = 2  # the status of the shell where a script or a stream makes no sense
+    echo_reads_backslashes = True  # that of the shell
 
     def run_beside(self, process: Process, steps: Steps[int], sink: Buffer | None = None) -> Job:
         """Let steps run by themselves; `sink` is ended with them."""
@@ -256,6 +259,10 @@ class Machine:
     def shell_words(self, name: str, message: str) -> str:
         """A complaint of the shell, as the one of this machine puts it."""
         return f"{name}: 1: {message}"
+
+    def program_words(self, name: str, message: str) -> str:
+        """A complaint of a program, as those of this machine put it."""
+        return f"{name}: {message}"
 
     def start(self, process: Process, program: Program | None = None) -> Steps[int]:
         """Run a program to its end, with the faults that are scripted for it.

@@ -95,23 +95,27 @@ class Shell:
     def run(self, text: str) -> Steps[int]:
         """Run a script; the status of its last command."""
         try:
-            return (yield from self.evaluate(text))
+            status = yield from self.evaluate(text)
         except Exit as end:
             self.has_exited = True
-            return end.status
+            status = end.status
         except (Return, Leave):
-            return self.status
+            status = self.status
         finally:
             self.builtins.leave_scope()
+        last, self.builtins.at_exit = self.builtins.at_exit, ""
+        if last:
+            yield from self.run(last)
+        return status
 
     def evaluate(self, text: str) -> Steps[int]:
         """Run a script here, as ``eval`` does."""
         try:
             found = parse(text, background=self.process.machine.has_background)
         except (ShellSyntaxError, RecursionError) as error:
-            self.complain(f"Syntax error: {error}", SYNTAX_ERROR)
-            self.status = SYNTAX_ERROR
-            return SYNTAX_ERROR
+            status = self.process.machine.shell_failure
+            self.status = self.complain(f"Syntax error: {error}", status)
+            return self.status
         return (yield from self._script(found))
 
     # ---- what the words ask for
@@ -258,10 +262,9 @@ class Shell:
             if isinstance(command, Simple):
                 return (yield from self.builtins.simple(command, streams))
             return (yield from self._compound(command, streams))
-        except ExpansionFailure as failure:
-            raise Exit(self.complain(str(failure), 2)) from None
-        except ArithmeticFailure as failure:
-            raise Exit(self.complain(str(failure), 2)) from None
+        except (ExpansionFailure, ArithmeticFailure) as failure:
+            status = self.process.machine.shell_failure
+            raise Exit(self.complain(str(failure), status)) from None
 
     def _compound(self, command: Command, streams: Streams) -> Steps[int]:
         if isinstance(command, Function):
@@ -368,7 +371,8 @@ class Shell:
         except OSError as error:
             verb = "open" if operator == "<" else "create"
             number = error.errno or errno.EIO
-            return self.complain(f"cannot {verb} {target}: {os.strerror(number)}", 2)
+            message = f"cannot {verb} {target}: {os.strerror(number)}"
+            return self.complain(message, self.process.machine.shell_failure)
         return 0
 
 

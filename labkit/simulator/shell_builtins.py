@@ -7,10 +7,11 @@ import posixpath
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from labkit.simulator.conditions import test
 from labkit.simulator.machine import BIN_FOLDERS, Buffer, Process, Sink, Steps
 from labkit.simulator.shell_arithmetic import evaluate
 from labkit.simulator.shell_syntax import Simple
-from labkit.simulator.text_programs import echo_of_the_shell
+from labkit.simulator.text_programs import echo, echo_of_the_shell
 
 if TYPE_CHECKING:
     from labkit.simulator.shell import Shell, Streams
@@ -55,14 +56,16 @@ class Builtins:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self._scopes: list[dict[str, str | None]] = []
+        self.at_exit = ""  # what `trap` has left to do
         self._known: dict[str, Callable[[Process], int | Steps[int]]] = {
             ":": lambda _process: 0,
+            "[[": _condition,
             ".": self._source,
             "break": lambda child: self._leave(child, ends=True),
             "cd": self._cd,
             "command": self._command,
             "continue": lambda child: self._leave(child, ends=False),
-            "echo": echo_of_the_shell,
+            "echo": _echo,
             "eval": lambda child: shell.evaluate(" ".join(child.argv[1:])),
             "exec": self._exec,
             "exit": self._exit,
@@ -75,7 +78,8 @@ class Builtins:
             "set": self._set,
             "shift": self._shift,
             "source": self._source,
-            "trap": lambda _process: 0,
+            "jobs": self._jobs,
+            "trap": self._trap,
             "type": self._type,
             "ulimit": lambda _process: 0,
             "umask": lambda _process: 0,
@@ -216,7 +220,8 @@ class Builtins:
     def _number(self, child: Process, name: str) -> int:
         text = child.argv[1] if len(child.argv) > 1 else str(self._shell.status)
         if not text.isdigit():
-            raise Exit(self._fail(child, f"{name}: Illegal number: {text}", 2))
+            status = child.machine.shell_failure
+            raise Exit(self._fail(child, f"{name}: Illegal number: {text}", status))
         return int(text) & 255
 
     def _leave(self, child: Process, *, ends: bool) -> int:
@@ -270,14 +275,16 @@ class Builtins:
         count = int(child.argv[1]) if len(child.argv) > 1 else 1
         name, *rest = self._shell.parameters
         if count > len(rest):
-            return self._fail(child, "shift: can't shift that many", 2)
+            status = child.machine.shell_failure
+            return self._fail(child, "shift: can't shift that many", status)
         self._shell.parameters = (name, *rest[count:])
         return 0
 
     def _source(self, child: Process) -> Steps[int]:
         if len(child.argv) < 2 or not child.files.is_file(child.path(child.argv[1])):
             name = child.argv[1] if len(child.argv) > 1 else ""
-            return self._fail(child, f".: cannot open {name}: No such file", 2)
+            status = child.machine.shell_failure
+            return self._fail(child, f".: cannot open {name}: No such file", status)
         text = child.files.read(child.path(child.argv[1])).decode("utf-8", "surrogateescape")
         try:
             return (yield from self._shell.evaluate(text))
@@ -320,6 +327,18 @@ class Builtins:
                 status = self._fail(child, "kill: No such process", 1)
         return status
 
+    def _trap(self, child: Process) -> int:
+        """``trap SCRIPT EXIT``; signals end a simulated shell without a word."""
+        if child.argv[-1] in ("EXIT", "0") and len(child.argv) == 3:
+            self.at_exit = "" if child.argv[1] == "-" else child.argv[1]
+        return 0
+
+    def _jobs(self, child: Process) -> int:
+        leader = self._shell.process.leader or self._shell.process.pid
+        for number, job in enumerate(child.machine.jobs(leader), 1):
+            child.say(f"[{number}] + Running              {job.pid}")
+        return 0
+
     def _wait(self, child: Process) -> Steps[int]:
         machine, status = child.machine, 0
         asked = [int(word) for word in child.argv[1:] if word.isdigit()]
@@ -328,3 +347,15 @@ class Builtins:
             if not asked or job.pid in asked:
                 status = yield from job.wait()
         return status if asked else 0
+
+
+def _echo(process: Process) -> int:
+    return echo_of_the_shell(process) if process.machine.echo_reads_backslashes else echo(process)
+
+
+def _condition(process: Process) -> int:
+    """``[[ CONDITION ]]``, as far as ``[`` goes."""
+    words = [{"==": "="}.get(word, word) for word in process.argv[1:-1]]
+    if process.argv[-1] != "]]":
+        return process.fail("missing ]]", 2)
+    return test(dataclasses.replace(process, argv=("test", *words)))

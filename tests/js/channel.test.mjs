@@ -136,7 +136,7 @@ test("a kernel that was restarted, or answers no beat, ends it", async () => {
   restarted.model.emit("comm_live_update");
   assert.equal(restarted.channel.readyState, "closed");
   assert.match(restarted.channel.reason, /gone/);
-  const silent = opened({ beat: 4 });
+  const silent = opened({ beat: 100 });
   await new Promise((done) => { silent.channel.onclose = done; });
   assert.match(silent.channel.reason, /does not answer/);
   assert.ok(silent.model.kinds().includes("beat"));

@@ -1,28 +1,23 @@
 """A machine that boots from an overlay of a disk image, by a boot loader, and reads its seed.
 
-The image is made here, by a guest: a file system with extlinux, Debian's kernel and the micro
-system, which stands for the systems of others as far as disk, boot and seed go. It does not read
-its seed by itself, so the test does what cloud-init and cirros do: finds the disk by its label,
-mounts it, and runs user-data.
+The image does not read its seed by itself, so the test does what cloud-init and cirros do: finds
+the disk by its label, mounts it, and runs user-data.
 """
 
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from labkit.events import ignore
+from bootable_disk import make_bootable_disk
 from labkit.images.library import ImageLibrary
 from labkit.images.manager import QCOWManager
 from labkit.machines import Machine
-from labkit.micro import KERNEL_ARGUMENTS, MicroImage, build_micro
-from labkit.micro.shelf import Shelf
 from labkit.programs import nocloud
-from labkit.programs.qemu import DirectKernel, Disk
+from labkit.programs.qemu import Disk
 from labkit.promise import GuestSpec, promise
 from labkit.wish import Slice
 from machines_lab import HAS_QEMU, HOST, READY, MachinesLab, machines_lab
@@ -33,14 +28,6 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(not HAS_QEMU, reason="qemu-system-x86_64 is not installed"),
 ]
-BOOT = f"""\
-SERIAL 0
-DEFAULT linux
-LABEL linux
-  KERNEL vmlinuz
-  INITRD initrd
-  APPEND {KERNEL_ARGUMENTS} from=disk
-"""
 
 
 @pytest.fixture(scope="module")
@@ -51,29 +38,7 @@ def lab() -> Iterator[MachinesLab]:
 
 @pytest.fixture(scope="module")
 def base_image(lab: MachinesLab, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk image that boots by itself. No root is needed on the host: a guest makes it."""
-    folder = tmp_path_factory.mktemp("base")
-    maker = build_micro(folder, name="maker", add=["extlinux"])
-    disk = folder / "micro-disk.qcow2"
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "96M"], check=True)
-    kernel = DirectKernel(str(maker.kernel), str(maker.initrd), KERNEL_ARGUMENTS)
-    machine = lab.start(1, "maker", kernel=kernel, disks=(Disk(str(disk)),))
-    guest = machine.guest
-    guest.run("mke2fs /dev/vda && mount /dev/vda /mnt", check=True)
-    guest.put("/mnt/vmlinuz", packed_kernel(maker))
-    guest.upload(maker.initrd, "/mnt/initrd")
-    guest.put("/mnt/extlinux.conf", BOOT.encode())
-    guest.run("extlinux --install /mnt && umount /mnt", check=True)
-    machine.shut_down()
-    machine.forget()
-    return disk
-
-
-def packed_kernel(image: MicroImage) -> bytes:
-    """The kernel as boot loaders want it; labkit starts the unpacked one."""
-    (package,) = (one for one in image.packages if one.name.startswith("linux-image-"))
-    files = Shelf(None, None, ignore).unpack(package)
-    return files["/boot/vmlinuz-" + package.name.removeprefix("linux-image-")].data
+    return make_bootable_disk(lab, tmp_path_factory.mktemp("base"))
 
 
 def wanted() -> GuestSpec:

@@ -107,9 +107,10 @@ class Screen(LiveWidget):
 class _Line:
     """A view's connection, read by a thread no faster than the view takes it.
 
-    A machine tells of a change only when it was asked, and looks for changes every 30 ms. The way
-    to the page and back would often miss one, so the next question is put at once, in the page's
-    words, while the page keeps up. A still screen is asked once, and says nothing.
+    A machine tells of changes only when it was asked, and looks for them every 30 ms. The way to
+    the page and back would often miss that, so each answer is followed by the next question at
+    once, in the page's words, while the page keeps up; the page does not repeat it. A still screen
+    is asked once, and says nothing.
     """
 
     def __init__(self, screen: Screen, view: View) -> None:
@@ -117,6 +118,7 @@ class _Line:
         self._connection: Connection | None = None
         self._writing = threading.Lock()
         self._question = b""
+        self._owed = False  # a question, when the page has caught up
         self._room = threading.Condition()
         self._closed = False
 
@@ -131,11 +133,22 @@ class _Line:
                 self._connection.write(data, WRITE_TIMEOUT)
 
     def wake(self) -> None:
+        """The page has acknowledged something."""
         with self._room:
             self._room.notify_all()
+        if self._owed:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Ask for what changes next, or when the page has caught up."""
+        with self._room:
+            self._owed = self._view.on_the_way >= AHEAD
+            ask = bool(self._question) and not self._owed
+        if ask:
+            self.write(self._question)
 
     def close(self) -> None:
-        self._closed = True
+        self._closed, self._owed = True, False
         self.wake()
         if self._connection is not None:
             self._connection.close()
@@ -147,8 +160,7 @@ class _Line:
             self._connection = screen._connect()
             screen._tell(view, "opened")
             while not self._closed and (data := self._read()):
-                if self._question and view.on_the_way < AHEAD:
-                    self.write(self._question)
+                self._ask()
                 screen._send_bytes(view, data)
                 screen._changed()
         except (LabkitError, OSError) as error:

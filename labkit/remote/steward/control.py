@@ -33,7 +33,7 @@ MAX_JSON = 1 << 20
 MAX_BYTES = 1 << 20
 MAX_BACKLOG = 8 << 20  # bytes waiting for a client that does not read; beyond it, it is let go
 EVENT_BACKLOG = 1 << 20  # beyond it, events are left out for this client, and counted
-READ_SIZE = 1 << 16
+READ_SIZE = 1 << 18
 MAX_CLIENTS = 64
 MAX_REQUESTS = 256  # running ones of a client
 
@@ -138,7 +138,8 @@ class Client:
             start, end = HEADER.size + text, HEADER.size + text + size
             if len(self._in) < end:
                 return
-            head, body = bytes(self._in[HEADER.size : start]), bytes(self._in[start:end])
+            with memoryview(self._in) as view:
+                head, body = bytes(view[HEADER.size : start]), bytes(view[start:end])
             del self._in[:end]
             self._frame(head, body)
 

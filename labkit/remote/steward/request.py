@@ -53,6 +53,7 @@ class Request:
         self._client = client
         self._sent = 0
         self._given = 0
+        self._taken = 0  # of it, and not yet reported: that is done in lumps
 
     # answers
 
@@ -84,8 +85,10 @@ class Request:
     def took(self, size: int) -> None:
         """The verb has used `size` bytes of input: the client may send as many more."""
         self._given -= size
-        if size and not self.done:
-            self._client.send({"id": self.id, "took": size}, b"")
+        self._taken += size
+        if self._taken >= WINDOW // 8 and not self.done:
+            taken, self._taken = self._taken, 0
+            self._client.send({"id": self.id, "took": taken}, b"")
 
     def more(self, facts: Facts, data: bytes) -> None:
         """Input from the client."""

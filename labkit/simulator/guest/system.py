@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from labkit.executor import SIGNALLED
 from labkit.simulator.files import FileTree
+from labkit.simulator.guest import words
 from labkit.simulator.guest.files import GuestFiles
 from labkit.simulator.guest.programs import ip
 from labkit.simulator.machine import Buffer, Job, Machine, Nowhere, Process, Program, Steps
@@ -28,13 +29,6 @@ ENVIRONMENT = {
 FOLDER = "/root"
 EXECUTABLE = 0o111
 SIGTERM = 15
-SHELL_WORDS = {  # of dash, and of the micro guest's mksh
-    ": not found": ": inaccessible or not found",
-    "cannot create": "can't create",
-    "cannot open": "can't open",
-    "cd: can't cd to ": "cd: ",
-    "Syntax error:": "syntax error:",
-}
 
 
 class System(Machine):
@@ -71,9 +65,9 @@ class System(Machine):
         is_script = node is not None and node.data is not None and node.mode & EXECUTABLE
         return script if is_script else None
 
-    def ip(self, words: list[str]) -> str:
+    def ip(self, line: list[str]) -> str:
         """Do what the program `ip` does; "" or its complaint."""
-        return ip.run(self.net, words, self.show_interfaces).err.strip()
+        return ip.run(self.net, line, self.show_interfaces).err.strip()
 
     def show_interfaces(self) -> None:
         """Let /sys tell of the interfaces by their present names."""
@@ -142,10 +136,14 @@ class System(Machine):
             task.kill(SIGNALLED + number)
         return True
 
+    shell_failure = 1
+    echo_reads_backslashes = False
+
     def shell_words(self, name: str, message: str) -> str:
-        for dash, mksh in SHELL_WORDS.items():
-            message = message.replace(dash, mksh)
-        return f"E: {name}: {message}"
+        return words.of_shell(name, message)
+
+    def program_words(self, name: str, message: str) -> str:
+        return words.of_program(name, message)
 
     def start_process(
         self, process: Process, on_end: Callable[[int], None], gate: Gate | None = None

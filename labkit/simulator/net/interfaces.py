@@ -23,6 +23,7 @@ class Assigned:
     broadcast: str = ""
     is_secondary: bool = False
     is_tentative: bool = False
+    label: str = ""  # shown in place of the interface's name
 
     @property
     def ip(self) -> Address:

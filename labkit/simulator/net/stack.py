@@ -9,7 +9,7 @@ from random import Random
 
 from labkit.simulator.net import wire
 from labkit.simulator.net.control import Control
-from labkit.simulator.net.interfaces import Interface
+from labkit.simulator.net.interfaces import Assigned, Interface
 from labkit.simulator.net.neighbours import Neighbours
 from labkit.simulator.net.nic import Nic
 from labkit.simulator.net.resolution import Resolution
@@ -94,9 +94,12 @@ class Stack:
         if interface.is_up and not interface.has_carrier:
             self.neighbours.forget(interface)
 
-    def assign(self, interface: Interface, text: str, *, broadcast: str = "") -> None:
+    def assign(
+        self, interface: Interface, text: str, *, broadcast: str = "", label: str = ""
+    ) -> None:
         """Add an address and the route to its network."""
         one = interface.assign(text, broadcast=broadcast)
+        one.label = label
         self._own = None
         if interface.is_up and not interface.is_loopback:
             secondary = one.is_secondary
@@ -113,9 +116,8 @@ class Stack:
         source = ip if network.version == 4 else None
         self.routes.add(Route(network, interface, None, metric, "kernel", source))
 
-    def unassign(self, interface: Interface, ip: Address) -> None:
+    def unassign(self, interface: Interface, gone: Assigned) -> None:
         """Take an address away, and its route when it was the last one there."""
-        gone = next(one for one in interface.addresses if one.ip == ip)
         interface.addresses.remove(gone)
         self._own = None
         rest = [one for one in interface.addresses if one.value.network == gone.value.network]
@@ -130,7 +132,7 @@ class Stack:
                     (route.protocol == "kernel" and route.network == gone.value.network)
                     or (route.gateway is not None and route.gateway in gone.value.network)
                 )
-                if is_its or route.source == ip:
+                if is_its or (route.source == gone.ip and not interface.has(gone.ip)):
                     self.routes.remove(route)
 
     def is_own(self, ip: Address) -> bool:

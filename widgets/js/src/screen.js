@@ -10,6 +10,23 @@ import "./screen.css";
 const AGAIN = "the view was away for too long";
 const GROUND = "#000";
 
+// The kernel follows each answer of the machine with the next question, in our words (screen.py):
+// to ask the same again would be a message for nothing. A question is ten bytes that begin with 3,
+// then whether only changes are wanted, then the region.
+function leaveAskingToTheKernel(channel) {
+  const send = channel.send.bind(channel);
+  let asked = "";
+  channel.send = (data) => {
+    const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : data;
+    if (bytes.length === 10 && bytes[0] === 3) {
+      const region = bytes.slice(2).join();
+      if (bytes[1] === 1 && region === asked) return;
+      asked = region;
+    }
+    send(data);
+  };
+}
+
 class View {
   constructor(model, el) {
     this.model = model;
@@ -37,7 +54,8 @@ class View {
     this.leave();
     this.again.hidden = true;
     this.frame.show("connecting");
-    const channel = new Channel(this.model, { ackMessages: 2 });
+    const channel = new Channel(this.model, { ackMessages: 3 });
+    leaveAskingToTheKernel(channel);
     const rfb = new RFB(this.frame.body, channel, { shared: true });
     this.channel = channel;
     this.rfb = rfb;

@@ -25,24 +25,21 @@ OWN: Mapping[str, Program] = {
     "id": machine.id_,
     "labkit-setup": machine.labkit_setup,
     "mksh": sh,
-    "pidof": files.pgrep,
     "ping6": ping,
-    "pkill": files.killall,
-    "printenv": machine.env,
     "traceroute6": traceroute,
     **{
         program.__name__: program
         for program in (
             *(httpd, nc, nuttcp, ping, sh, tcpdump, traceroute, udhcpc, wget, editing.sed),
             *(files.basename, files.cat, files.chmod, files.dirname, files.find, files.kill),
-            *(files.killall, files.ls, files.mktemp, files.pgrep, files.tar, files.timeout),
+            *(files.killall, files.ls, files.mktemp, files.pidof, files.tar, files.timeout),
             *(files.which, files.xargs, legacy.arp, legacy.arping, legacy.ifconfig),
             *(machine.busybox, machine.df, machine.mount),
             *(legacy.netstat, legacy.nslookup, legacy.route, machine.date, machine.dmesg),
             *(machine.env, machine.free, machine.hostname, machine.ip, machine.poweroff),
             *(machine.ps, machine.reboot, machine.sysctl, machine.uname, machine.uptime),
             *(text.cut, text.grep, text.head, text.rev, text.seq, text.sort, text.tail),
-            *(text.tee, text.tr, text.uniq, text.yes),
+            *(text.tee, text.tr, text.uniq, text.wc, text.yes),
         )
     },
     "md5sum": text.md5sum,

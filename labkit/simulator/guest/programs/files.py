@@ -211,24 +211,20 @@ def xargs(process: Process) -> Steps[int]:
     return (yield from process.start(*argv, *words))
 
 
-def pgrep(process: Process) -> int:
-    """``pgrep NAME``, ``pidof NAME``: the processes of that name."""
+def pidof(process: Process) -> int:
+    """``pidof NAME``: the processes of that name."""
     found = [
         one.pid
         for one in process.machine.processes.values()
-        if any(name in _name(one) for name in process.argv[1:] if not name.startswith("-"))
-        and one.pid != process.pid
+        if _name(one) in process.argv[1:] and one.pid != process.pid
     ]
-    if posixpath.basename(process.argv[0]) == "pidof":
-        if found:
-            process.say(" ".join(map(str, found)))
-    else:
-        process.say(*map(str, found))
+    if found:
+        process.say(" ".join(map(str, found)))
     return int(not found)
 
 
 def killall(process: Process) -> int:
-    """``killall NAME``, ``pkill NAME``."""
+    """``killall NAME``."""
     names = [word for word in process.argv[1:] if not word.startswith("-")]
     found = [
         one

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.simulator.guest.programs.ip_errors import (
     IpError,
-    address_of,
     brief_width,
     device,
     following,
@@ -56,7 +55,7 @@ def _scope(words: list[str]) -> str:
 def _change(job: Job, todo: str) -> None:
     value: AnyInterface | None = None
     interface: Interface | None = None
-    broadcast = ""
+    broadcast = label = ""
     words = job.words
     while words:
         word = words.pop(0)
@@ -64,7 +63,9 @@ def _change(job: Job, todo: str) -> None:
             interface = device(job.net, following(words))
         elif word in ("broadcast", "brd"):
             broadcast = following(words)
-        elif word in ("scope", "label", "valid_lft", "preferred_lft", "metric", "peer"):
+        elif word == "label":
+            label = following(words)
+        elif word in ("scope", "valid_lft", "preferred_lft", "metric", "peer"):
             following(words)
         elif word not in ("nodad", "noprefixroute"):
             text = following(words) if word == "local" else word
@@ -79,9 +80,9 @@ def _change(job: Job, todo: str) -> None:
     if todo == "delete":
         if known is None:
             kernel("Cannot assign requested address")
-        job.net.unassign(interface, value.ip)
+        job.net.unassign(interface, known)
     elif known is None:
-        job.net.assign(interface, str(value), broadcast=broadcast)
+        job.net.assign(interface, str(value), broadcast=broadcast, label=label)
     elif todo == "add":
         kernel("File exists")
 
@@ -102,7 +103,7 @@ def _flush(job: Job) -> None:
     for one in list(interface.addresses):
         is_wanted = family in (0, one.value.version) and (not to or to == one.scope)
         if is_wanted and one in interface.addresses:
-            job.net.unassign(interface, address_of(str(one.ip)))
+            job.net.unassign(interface, one)
 
 
 def _show(job: Job, interface: Interface, scope: str) -> None:
@@ -153,7 +154,7 @@ def _lines(one: Assigned, interface: Interface) -> list[str]:
     if one.is_secondary:
         words += "secondary "
     if family == "inet":
-        words += interface.name
+        words += one.label or interface.name
     elif one.is_tentative:
         words += "tentative "
     return [words, LIFETIME]
@@ -169,7 +170,7 @@ def _facts(one: Assigned, interface: Interface) -> dict[str, Any]:
         "scope": one.scope,
         **({"secondary": True} if one.is_secondary else {}),
         **({"tentative": True} if one.is_tentative else {}),
-        **({"label": interface.name} if is_four else {}),
+        **({"label": one.label or interface.name} if is_four else {}),
         "valid_life_time": FOREVER,
         "preferred_life_time": FOREVER,
     }

@@ -19,7 +19,7 @@ from labkit.simulator.net.wire import Address, mac_bytes, mac_text
 if TYPE_CHECKING:
     from labkit.simulator.guest.programs.ip import Job
 
-VERBS = ("add", "change", "replace", "delete", "show", "list", "lst", "flush", "help")
+VERBS = ("add", "change", "replace", "delete", "get", "show", "list", "lst", "flush", "help")
 USAGE = """\
 Usage: ip neigh { add | del | change | replace } { ADDR [ lladdr LLADDR ] dev DEV [ nud STATE ] }
        ip neigh { show | flush } [ ADDR ] [ dev DEV ] [ nud STATE ]"""
@@ -43,7 +43,7 @@ def neighbour(job: Job) -> None:
             state = following(words).upper()
         elif word not in ("to", "all"):
             ip = address_of(word)
-    if todo in ("show", "flush"):
+    if todo in ("show", "flush", "get"):
         found = [
             one
             for one in job.net.neighbours.all()
@@ -53,7 +53,7 @@ def neighbour(job: Job) -> None:
             and (state in ("", one.state, "ALL"))
         ]
         for one in sorted(found, key=lambda one: one.ip.version):
-            _show(job, one) if todo == "show" else _forget(job, one)
+            _forget(job, one) if todo == "flush" else _show(job, one)
         return
     if ip is None or interface is None:
         raise IpError("Device and destination are required arguments.", 255)

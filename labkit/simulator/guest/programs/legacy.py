@@ -21,8 +21,15 @@ def arp(process: Process) -> int:
         if one.ip.version == 4:
             mac = wire.mac_text(one.mac) if one.mac else "<incomplete>"
             kind = " [ether]" if one.mac else ""
-            process.say(f"? ({one.ip}) at {mac}{kind}  on {one.interface.name}")
+            process.say(
+                f"{_name(process, one.ip)} ({one.ip}) at {mac}{kind}  on {one.interface.name}"
+            )
     return 0
+
+
+def _name(process: Process, ip: wire.Address) -> str:
+    name = names.name_of(process.files, ip)
+    return "?" if name == str(ip) else name
 
 
 def ifconfig(process: Process) -> int:
@@ -86,6 +93,8 @@ def _show(process: Process, one: Interface) -> None:
 
 
 def _size(count: int) -> str:
+    if count < 1024:
+        return f"{count}.0 B"
     return f"{count / 1024:.1f} KiB" if count < 1 << 20 else f"{count / (1 << 20):.1f} MiB"
 
 

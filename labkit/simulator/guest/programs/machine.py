@@ -6,6 +6,7 @@ import time
 from functools import partial
 
 from labkit.simulator.guest.programs import ip as ip_command
+from labkit.simulator.guest.programs import names
 from labkit.simulator.guest.programs.arguments import BadUsage, read
 from labkit.simulator.guest.release import RELEASE, VERSION
 from labkit.simulator.guest.setup import apply
@@ -47,9 +48,8 @@ def hostname(process: Process) -> int:
     words = [word for word in process.argv[1:] if not word.startswith("-")]
     if words:
         system.rename(words[0])
-    elif "-i" in process.argv or "-I" in process.argv:
-        found = [entry.ip for one in system.net.interfaces for entry in one.of(4)]
-        process.say(" ".join(str(ip) for ip in found if not ip.is_loopback))
+    elif "-i" in process.argv:
+        process.say(str(names.resolve(system.files, system.hostname) or ""))
     else:
         process.say(system.hostname)
     return 0

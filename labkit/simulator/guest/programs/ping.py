@@ -92,7 +92,9 @@ def _wish(system: System, options: dict[str, str], target: str, program: str) ->
     version = 6 if "6" in options or program.endswith("ping6") else 4 if "4" in options else 0
     ip = names.resolve(system.files, target, version)
     if ip is None:
-        raise LookupError(f"{target}: {names.NOT_RESOLVED}")
+        other = version and names.resolve(system.files, target)
+        why = "Address family for hostname not supported" if other else names.NOT_RESOLVED
+        raise LookupError(f"{target}: {why}")
     wish = Wish(target, ip)
     wish.ttl = int(number(options.get("t", str(system.net.settings.ttl)), "argument"))
     wish.count = int(number(options.get("c", "0"), "argument"))

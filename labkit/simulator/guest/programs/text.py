@@ -112,6 +112,23 @@ class LineReader:
         return line.decode("utf-8", "surrogateescape")
 
 
+def wc(process: Process) -> int | Steps[int]:
+    try:
+        options, rest = read(list(process.argv[1:]), "lwcm", "")
+    except BadUsage as error:
+        return process.fail(str(error))
+    return _wc(process, options, rest)
+
+
+def _wc(process: Process, options: dict[str, str], paths: list[str]) -> Steps[int]:
+    data = yield from _content(process, paths)
+    counts = {"l": data.count(b"\n"), "w": len(data.split()), "c": len(data)}
+    shown = [count for letter, count in counts.items() if letter in options or not options]
+    columns = str(shown[0]) if len(shown) == 1 else " ".join(f"{count:9}" for count in shown)
+    process.say(" ".join([columns, *paths[:1]]))
+    return 0
+
+
 def tail(process: Process) -> Steps[int]:
     """``tail [-n N] [-c N] [FILE]``; with -f it ends at the end."""
     words = [f"-n{word[1:]}" if re.fullmatch(r"-\d+", word) else word for word in process.argv[1:]]
