@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping
 
 SECTOR = 2048
+_LEAST = 128 << 10  # bytes; busybox, looking for a label, finds none on a disk below 68 KiB
 _FIRST = 16  # sectors before the volume descriptors belong to whoever boots from it
 _LITTLE_TABLE, _BIG_TABLE, _ROOT = _FIRST + 2, _FIRST + 3, _FIRST + 4
 _TIME = bytes((80, 1, 1, 0, 0, 0, 0))  # 1980-01-01, always
@@ -38,7 +39,7 @@ def image(label: str, files: Mapping[str, bytes]) -> bytes:
         _padded(root),
         *(_padded(content) for _, content in listed),
     ]
-    return b"".join(parts)
+    return b"".join(parts).ljust(_LEAST, b"\0")
 
 
 def _sectors(content: bytes) -> int:
