@@ -35,7 +35,8 @@ WAIT = 240.0
 SECONDS = 4  # of a TCP stream
 PINGS = 40
 PORTS = [(1, 0), (2, 0)]
-PACKETS = 20_000
+PACKETS, PACKETS_TO_LOSE = 2000, 20_000
+LOST = 1000  # packets at least, so that chance moves a loss by some 3 % or less
 WRAPPER = """#!/bin/sh
 # QEMU with the network of NIC 0 between two unix sockets of datagrams
 case $PWD in */m3) own=d3 other=d4 ;; *) own=d4 other=d3 ;; esac
@@ -155,7 +156,8 @@ class Bench:
                 End(name, self.machines.get(index).guest, "eth0", sends=impairment)
                 for name, index in (("vm1", 1), ("vm2", 2))
             ]
-            packets = PACKETS if impairment.loss else 2000
+            loss = impairment.loss
+            packets = max(PACKETS_TO_LOSE, int(LOST / loss)) if loss else PACKETS
             table = measure_link("cable", ends, packets=packets)
             wanted = [name for name in impairment.texts() if name != "jitter"]
             tables.append(table[table["quantity"].isin(wanted)])

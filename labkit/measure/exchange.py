@@ -67,14 +67,14 @@ def exchange(places: tuple[Place, Place], loads: tuple[Load, Load], linger: floa
     """Let both machines send at once; `linger`: how long the last packet may be under way."""
     run = secrets.randbits(31)
     changed = threading.Condition()
-    limit = max(load.seconds for load in loads) + linger + SLACK
+    limit = 3 * max(load.seconds for load in loads) + linger + SLACK
     one, other = places
     programs = [
         _Program(one, other.mac, loads[0], loads[1].size, run, changed),
         _Program(other, one.mac, loads[1], loads[0].size, run, changed),
     ]
     with ThreadPoolExecutor(2) as pool:
-        running = [pool.submit(program.run, 3 * limit) for program in programs]
+        running = [pool.submit(program.run, limit + 2 * SLACK) for program in programs]
         try:
             _lead(programs, changed, limit, linger)
         finally:
@@ -181,7 +181,10 @@ class _Program:
     def _error(self, result: Result) -> LinkError:
         name = self._place.name
         said = result.error_text.strip().splitlines()
-        if result.returncode == NO_SUCH_PROGRAM:
+        if self.was_killed:
+            why = f"it had not come from {' to '.join(WORDS)} in time, and was ended"
+            fix = "Send fewer packets, or measure while the machines are less busy."
+        elif result.returncode == NO_SUCH_PROGRAM:
             why, fix = f"{name} has no luajit", "Use machines of the micro image at its ends."
         else:
             why = f"status {result.returncode}, {said[-1] if said else 'without a word'}"
