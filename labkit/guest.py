@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from labkit import rules
+from labkit.archives import unpack
 from labkit.calls import Call, Facts, Waits
 from labkit.errors import (
     CommandError,
@@ -195,7 +196,7 @@ class Guest:
             self._receive(there, packed.write)
             packed.seek(0)
             with tarfile.open(fileobj=packed) as archive:
-                archive.extractall(target, filter="data")  # nothing outside of the target
+                unpack(archive, target)
 
     # inside
 

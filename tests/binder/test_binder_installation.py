@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from labkit.archives import unpack
+
 ROOT = Path(__file__).parents[2]
 MINUTES = 60
 NOBODY = 65534
@@ -92,4 +94,4 @@ def _clean_copy(source: Path) -> None:
     with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
         subprocess.run(["git", "archive", "-o", archive.name, "HEAD"], cwd=ROOT, check=True)
         with tarfile.open(archive.name) as tar:
-            tar.extractall(source, filter="data")
+            unpack(tar, source)
