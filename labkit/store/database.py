@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +40,6 @@ class Database:
         self.path = path
         self._busy_seconds = busy_seconds
         self._pid = os.getpid()
-        self._open: dict[int, Connection] = {}  # by thread: its transaction
         try:
             _make(path)
             _check_file(path)
@@ -76,31 +74,16 @@ class Database:
         if os.getpid() != self._pid:  # SQLite's connections do not survive a fork
             self._engine.dispose(close=False)
             self._pid = os.getpid()
-        me = threading.get_ident()
-        self._drop(me)
         try:
-            connection = self._engine.connect().execution_options(labkit_begin=begin)
-            self._open[me] = connection
-            with connection, connection.begin():
+            with (
+                self._engine.connect().execution_options(labkit_begin=begin) as connection,
+                connection.begin(),
+            ):
                 yield connection
         except IntegrityError:
             raise
         except DatabaseError as error:
             raise self._explained(error) from error
-        finally:
-            if me in self._open and self._open[me].closed:
-                del self._open[me]
-
-    def _drop(self, thread: int) -> None:
-        """End a transaction of this thread that was left open.
-
-        Ctrl-C may come between any two instructions, also of a way out; the traceback that a
-        notebook keeps would then hold the connection, and the connection the lock.
-        """
-        left = self._open.pop(thread, None)
-        if left is not None and not left.closed:
-            left.invalidate()
-            left.close()
 
     def _explained(self, error: DatabaseError) -> StoreError:
         cause = str(error.orig)
