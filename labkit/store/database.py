@@ -17,6 +17,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from labkit.errors import StoreBusy, StoreError, StoreTooNew, StoreUnreadable
 from labkit.store import schema
+from labkit.store.interrupts import held_back
 
 FILE = "labkit.db"
 MAGIC = b"SQLite format 3\0"
@@ -76,6 +77,7 @@ class Database:
             self._pid = os.getpid()
         try:
             with (
+                held_back(),
                 self._engine.connect().execution_options(labkit_begin=begin) as connection,
                 connection.begin(),
             ):

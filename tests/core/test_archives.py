@@ -24,7 +24,7 @@ def packed(*members: tuple[tarfile.TarInfo, bytes]) -> tarfile.TarFile:
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, to: str = "") -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, to
+    info.type, info.linkname, info.mode = kind, to, 0o755
     return info
 
 
