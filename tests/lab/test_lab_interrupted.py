@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import labkit
 from labkit.errors import SetupFailed
 from labkit.lab import LabSlice
 from labkit.testing.cut import CutEngine, kill_this_process, press_ctrl_c
@@ -150,16 +151,17 @@ def wait_for_ctrl_c() -> None:
 def interrupted_at(line: int) -> Iterator[Callable[[], int]]:
     """Ctrl-C when the main thread comes to its line number `line` of labkit's code."""
     count = 0
-    folder = os.sep + "labkit" + os.sep
+    folder = str(Path(labkit.__file__).parent) + os.sep
 
     def trace(frame: FrameType, event: str, _value: Any) -> Any:
         nonlocal count
-        if folder not in frame.f_code.co_filename or "testing" in frame.f_code.co_filename:
+        file = frame.f_code.co_filename
+        if not file.startswith(folder) or file.startswith(folder + "testing"):
             return None
         if event == "line":
             count += 1
             if count == line:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
         return trace
 
     before = sys.gettrace()
