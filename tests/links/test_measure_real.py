@@ -97,7 +97,7 @@ def test_what_is_worse_than_asked_is_told(links: Links, machines: list[Machine])
 
 def test_nothing_is_left_and_progress_is_told(links: Links, machines: list[Machine]) -> None:
     links.set("cable", out={})
-    listing = "ps -o args | grep luajit; find / -xdev -newer /run/mark; ip -o address"
+    listing = "ps -o args | grep '[l]uajit'; find / -xdev -newer /run/mark; ip -o address"
     for machine in machines[:2]:
         machine.guest.run("sleep 1.1; touch /run/mark; sleep 1.1", check=True)
     before = [machine.guest.run(listing).text for machine in machines[:2]]
