@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_OPTIONS = [
@@ -32,6 +33,7 @@ CHROMIUM_OPTIONS = [
     "--disable-sync",
 ]
 START_SECONDS, OPEN_SECONDS = 60, 60
+BEGIN_SECONDS, BEGIN_TRIES = 5, 6
 # A synchronous predicate on purpose: a promise counts as true at once.
 READY = """() => {
   const app = window.jupyterapp;
@@ -41,6 +43,12 @@ READY = """() => {
   const session = notebook.context.sessionContext;
   return notebook.context.isReady && session.isReady
     && session.session?.kernel?.status === 'idle' && notebook.content.widgets.length > 0;
+}"""
+HAS_BEGUN = """() => {
+  const notebook = [...window.jupyterapp.shell.widgets('main')].find((w) => w.content?.widgets);
+  const code = notebook.content.widgets.filter((cell) => cell.model.type === 'code');
+  return code.some((cell) => cell.model.executionCount !== null)
+    || notebook.context.sessionContext.session.kernel.status === 'busy';
 }"""
 ALL_RAN = """() => {
   const notebook = [...window.jupyterapp.shell.widgets('main')].find((w) => w.content?.widgets);
@@ -62,8 +70,10 @@ START_CODE = """(code) => {
   cell.done.finally(() => { window.labkitCell = 'ended'; });
 }"""
 # What a page may say on its console without anything being wrong: what Notebook 7 says of itself,
-# with an empty notebook too.
+# with an empty notebook too; and what JupyterLab says when a widget speaks to a page that was just
+# loaded anew and does not know its widgets yet.
 ALLOWED_NOISE = (
+    re.compile(r"^Comm not found for comm id "),
     re.compile(r"^Cannot read properties of undefined \(reading 'schema'\)"),
     re.compile(r"^Command 'filebrowser:open-path' not registered"),
 )
@@ -87,8 +97,16 @@ class Notebook:
 
     def run_all(self) -> None:
         """Run every cell and wait for the last one."""
-        # The promise is not returned: behind a dialog it would be waited for without an end.
-        self.command("notebook:run-all-cells")
+        # The command is for the notebook that has the focus; for a moment after it was opened
+        # that may be none, and then the command does nothing.
+        for _ in range(BEGIN_TRIES):
+            # The promise is not returned: behind a dialog it would be waited for without an end.
+            self.command("notebook:run-all-cells")
+            try:
+                self.page.wait_for_function(HAS_BEGUN, timeout=BEGIN_SECONDS * 1000)
+            except PlaywrightTimeout:
+                continue
+            break
         self.page.wait_for_function(ALL_RAN, timeout=OPEN_SECONDS * 1000)
 
     def start_cell(self, code: str) -> None:
@@ -262,7 +280,11 @@ def open_in(browser: Browser, server: Server, path: Path, front_end: str = "lab/
     page.on("pageerror", lambda error: _note(str(error), "", notebook.complaints))
     page.on("console", lambda message: _heard(message, notebook.complaints))
     page.goto(f"{server.url}/{front_end}/{path.name}?reset")
-    page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
+    try:
+        page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
+    except PlaywrightTimeout:  # as a person would; what is tested comes after it
+        page.reload()
+        page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
     return notebook
 
 
