@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+
+logger = logging.getLogger("labkit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,10 @@ class Listeners:
         with self._lock:
             listeners = list(self._listeners.values())
         for listener in listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception:  # who only listens must not stop the work that is told of
+                logger.exception("a listener failed at %r", event)
 
     def add(self, listener: Listener) -> Callable[[], None]:
         """Tell `listener` too, until the function that is returned is called; again is fine."""

@@ -159,6 +159,8 @@ class Links:
         `where`: ``sent`` sees frames as the machines send them, ``delivered`` as they arrive,
         after loss and delay. `snaplen`: how many bytes of each frame are kept.
         """
+        if not names:
+            rules.invalid("links", names, "the names of one link or more")
         for name in names:
             rules.name(name, "link")
         if where not in ("sent", "delivered"):

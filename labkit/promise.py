@@ -231,6 +231,15 @@ def _content(file: FileWish) -> str:
     return "" if file.data is None else hashlib.sha256(file.data).hexdigest()
 
 
+def link_spec(link: LinkWish, allocation: Allocation) -> LinkSpec | None:
+    """A link with what it was promised; None where it or one of its VMs was promised nothing."""
+    places = {vm.name: vm for vm in allocation.vms}
+    number = next((one for one in allocation.links if one.name == link.name), None)
+    if number is None or not all(vm in places for vm in link.vms):
+        return None
+    return _link(link, number.link_id, number.vlan, places)
+
+
 def _link(link: LinkWish, number: int, vlan: int, places: Mapping[str, VMAllocation]) -> LinkSpec:
     ports = {}
     for end in link.ends:

@@ -65,7 +65,7 @@ class MemoryEngine:
 
     # the engine
 
-    def hosts(self) -> tuple[Host, ...]:
+    def hosts(self, *, with_disks: bool) -> tuple[Host, ...]:
         return self._hosts  # as remembered: what can be reached is observed
 
     def observe(self, slice_id: SliceId, allocation: Allocation) -> Observed:

@@ -70,7 +70,7 @@ class Doer:
     def do(self, step: Step) -> None:
         """Do a step, or what is left of it when it was begun before."""
         match step:
-            case StopSteward():  # which is a StartSteward too
+            case StopSteward():
                 self._steward.quit(forget=True)
                 self._engine.let_go(self._slice, self._host)
             case StartSteward():

@@ -90,8 +90,8 @@ class Engine(Protocol):
     def is_real(self) -> bool:
         """Whether machines really run."""
 
-    def hosts(self) -> tuple[Host, ...]:
-        """The hosts machines can be placed on, and what they can give."""
+    def hosts(self, *, with_disks: bool) -> tuple[Host, ...]:
+        """The hosts machines can be placed on, and what they can give; of disks only if asked."""
 
     def observe(self, slice_id: SliceId, allocation: Allocation) -> Observed:
         """What there is of a slice, on every host; starts nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from labkit import remote, steward
@@ -28,7 +29,7 @@ from labkit.plan import Plan, Step
 from labkit.plan.steps import MakeOverlay, StartMachine
 from labkit.promise import MachineSpec
 from labkit.room import Host
-from labkit.rules import overlay_file
+from labkit.rules import GIB, overlay_file
 from labkit.steward import Steward
 
 RESERVED_MB = 256  # of a host's memory, for everything that is no machine
@@ -67,8 +68,21 @@ class HostsEngine:
 
     # looking
 
-    def hosts(self) -> tuple[Host, ...]:
-        return tuple(fan_out(self._host, self._hosts))
+    def hosts(self, *, with_disks: bool) -> tuple[Host, ...]:
+        sized = self._with_disk if with_disks else self._host
+        return tuple(fan_out(sized, self._hosts))
+
+    def _with_disk(self, host: str) -> Host:
+        """A host with the room for disks: what is free, and what labkit's disks fill already."""
+        found = self._host(host)
+        if not found.reachable:
+            return found
+        try:
+            facts = self.disks().look(host)
+        except OUT_OF_REACH:
+            return replace(found, reachable=False)
+        room = facts.free + sum(overlay.bytes for overlay in facts.overlays)
+        return replace(found, disk_gb=round(room / GIB, 1))
 
     def _host(self, host: str) -> Host:
         """What a host can give is asked once: its size does not change, and whether it can be
@@ -173,9 +187,6 @@ class HostsEngine:
     # doing
 
     def prepare(self, plan: Plan, tell: Listener) -> None:
-        for step in plan.steps:
-            if isinstance(step, MakeOverlay):
-                self.disks(tell).ensure_base(step.host, step.image)
         starts = [step for step in plan.steps if isinstance(step, StartMachine)]
         for host in dict.fromkeys(step.host for step in starts):
             qemu_version(self.executor, host)
@@ -183,6 +194,9 @@ class HostsEngine:
             self._check_memory(step.machine, tell)
         for host in dict.fromkeys(step.host for step in starts):
             self.acceleration(host, tell)
+        for disk in plan.steps:
+            if isinstance(disk, MakeOverlay):
+                self.disks(tell).ensure_base(disk.host, disk.image)
 
     def acceleration(self, host: str, tell: Listener, *, again: bool = False) -> Finding:
         """What executes machines there, found by really starting one; remembered by the host."""
@@ -269,7 +283,10 @@ class HostsEngine:
     def _keep(self, slice_id: SliceId, host: str, served: Steward) -> Steward:
         """Share one connection; of two that were made at once the first stays."""
         with self._lock:
-            return self._stewards.setdefault((slice_id.key, host), served)
+            kept = self._stewards.setdefault((slice_id.key, host), served)
+        if kept is not served:
+            served.close()
+        return kept
 
     def close(self) -> None:
         with self._lock:

@@ -64,7 +64,7 @@ def look_ahead(engine: Engine, store: Store, name: str) -> Outlook:
     """What would be done now; nothing is, and nothing is promised."""
     record, taken = store.look(name)
     seen = engine.observe(slice_id(record), record.allocation)
-    allocation = _allocated(record, taken, engine.hosts(), seen)
+    allocation = _allocated(record, taken, _hosts(engine, record.wish), seen)
     return _outlook(record, record.wish, allocation, seen)
 
 
@@ -77,7 +77,8 @@ def preview(engine: Engine, store: Store, wish: Slice) -> Plan:
         allocation = empty(wish.name, str(uuid.uuid4()))
         record, taken, seen = Record(0, "", 0, wish, allocation), store.taken(), NOTHING_THERE
     record = replace(record, wish=wish)
-    return _outlook(record, wish, _allocated(record, taken, engine.hosts(), seen), seen).plan
+    allocation = _allocated(record, taken, _hosts(engine, wish), seen)
+    return _outlook(record, wish, allocation, seen).plan
 
 
 def converge(
@@ -102,7 +103,7 @@ def converge(
         seen = engine.observe(slice_id(record), record.allocation)
         if not applied:
             store.settle(lease)
-        hosts = engine.hosts() if record.wish.vms else ()
+        hosts = _hosts(engine, record.wish)
         record = store.reserve(
             lease,
             lambda found, taken: _allocated(found, taken, hosts, seen),  # noqa: B023
@@ -126,6 +127,13 @@ def converge(
         fix="Find out what undoes it, then deploy again.",
         slice=name,
     )
+
+
+def _hosts(engine: Engine, wish: Slice) -> tuple[Host, ...]:
+    """What there is to place VMs on; a wish for nothing needs no look at it."""
+    if not wish.vms:
+        return ()
+    return engine.hosts(with_disks=any(vm.size.disk_gb for vm in wish.vms))
 
 
 def _allocated(record: Record, taken: Taken, hosts: tuple[Host, ...], seen: Observed) -> Allocation:

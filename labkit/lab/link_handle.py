@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from labkit.captures import Capture
+from labkit.errors import LinkError
 from labkit.lab import reprs
 from labkit.links import Links, LinkState
 from labkit.markup import Bundle
@@ -27,7 +28,9 @@ class LabLink:
         self.name = name
 
     def __repr__(self) -> str:
-        return f"<Link {self.wish}: {self._slice.link_states[self.name]}>"
+        if self.name not in self._slice.link_states:
+            return f"<Link {self.name}: removed from slice {self._slice.name}>"
+        return f"<Link {self.wish}: {self.state}>"
 
     def _repr_mimebundle_(self, **_options: Any) -> Bundle:
         return reprs.link_bundle(self)
@@ -45,6 +48,7 @@ class LabLink:
     @property
     def state(self) -> str:
         """``up``, ``down``, ``disconnected``, ``absent``, as last seen."""
+        _ = self.wish  # it may have been removed, which is an error that says so
         return self._slice.link_states[self.name]
 
     def up(self) -> None:
@@ -72,8 +76,14 @@ class LabLink:
 
     def counters(self) -> LinkState:
         """What passed and what was lost, now."""
-        found = self._links().states()
-        return next(state for state in found if state.name == self.name)
+        for state in self._links().states():
+            if state.name == self.name:
+                return state
+        raise LinkError(
+            f"there are no counters of link {self.name}",
+            why="it is not there",
+            fix="Deploy the slice first.",
+        )
 
     def capture(self, *, snaplen: int = 262144, where: str = "sent") -> Capture:
         """Capture its packets, for a ``with`` statement; see `labkit.captures.Capture`."""
@@ -98,6 +108,4 @@ class LabLink:
         return self._slice.engine.links(self._slice.id, self._slice.link_host(self.name))
 
     def _change(self, **settings: Any) -> None:
-        wish = self._slice.wish.with_changed_link(self.name, **settings)
-        self._slice.set_wish(wish)
-        self._slice.apply_link(self.name)
+        self._slice.change_link(self.name, **settings)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from labkit import spec
+from labkit import rules, spec
 from labkit.calls import Facts
 from labkit.captures import Capture
 from labkit.engines import Engine, SliceId
@@ -36,8 +36,9 @@ from labkit.markup import Bundle
 from labkit.observed import Observed
 from labkit.plan import Plan
 from labkit.plan.again import take_away
-from labkit.plan.steps import SetLink
+from labkit.plan.steps import SetLink, StartSteward
 from labkit.plan_frame import plan_frame
+from labkit.promise import link_spec
 from labkit.store import Lease, Record, Store
 from labkit.wish import LinkWish, Slice
 from labkit.wish.links import link_wish
@@ -225,10 +226,10 @@ class LabSlice:
     def _work(self, do: Callable[[Lease], Value]) -> Value:
         """Do something as the only one who works on the slice."""
         self.reread()
+        self._stopping.clear()
         held = self._store.lease(self._name)
         try:
             with held as lease:
-                self._stopping.clear()
                 try:
                     return do(lease)
                 except BaseException as error:
@@ -242,13 +243,19 @@ class LabSlice:
                 f"Work on slice {self._name!r} was interrupted: nothing of it goes on by itself, "
                 "what was done stays. deploy() goes on from here, delete() ends it."
             )
+            held.end()
+            self._look_anyway()
             raise
         except LabkitError:
-            with suppress(LabkitError):  # the first error is the one to be told
-                self.refresh()
+            self._look_anyway()
             raise
         finally:
             held.end()
+
+    def _look_anyway(self) -> None:
+        """Show what is there after work that did not end well, where that can be seen."""
+        with suppress(LabkitError):  # the first error is the one to be told
+            self.refresh()
 
     def _converge(self, lease: Lease, aim: Aim = whole) -> Outlook:
         return converge(
@@ -261,19 +268,46 @@ class LabSlice:
         self._converge(lease, nothing)
         self._store.remove(lease)
 
-    def apply_link(self, name: str) -> None:
-        """Do to a living link what is wished of it by now, and nothing else."""
-        if not (self._seen and any(link.name == name for link in self._seen.links)):
+    def change_link(self, name: str, **settings: Any) -> None:
+        """Wish for another state of a link, and make the living link so, and nothing else.
+
+        A link that is not there yet, or joins other interfaces than it should, takes it with the
+        next `deploy`. `settings` are ``up`` and those of `LabLink.impair`.
+        """
+        self.reread()
+        wish = self.wish.with_changed_link(name, **settings)
+        if not self._record.holds_anything:
+            self.set_wish(wish)
             return
 
-        def set_link(lease: Lease) -> None:
-            outlook = look_ahead(self._engine, self._store, self._name)
-            steps = [step for step in outlook.plan.steps if isinstance(step, SetLink)]
-            only = Plan(tuple(step for step in steps if step.name == name))
-            self._application(lease).apply(only)
+        def change(lease: Lease) -> None:
+            self.set_wish(wish)
+            step = self._link_step(name, self._looked_at(lease))
+            if step is not None:
+                self._application(lease).apply(Plan((step,)))
 
-        self._work(set_link)
+        self._work(change)
         self.refresh()
+
+    def _looked_at(self, lease: Lease) -> Observed:
+        """What is there, of hosts without their steward too."""
+        seen = self._engine.observe(self.id, self._record.allocation)
+        blind = sorted(seen.folders - seen.stewards)
+        if not blind:
+            return seen
+        reason = "only it can tell of what it serves"
+        steps = (StartSteward(host=host, name=host, reason=reason) for host in blind)
+        self._application(lease).apply(Plan(tuple(steps)))
+        return self._engine.observe(self.id, self._record.allocation)
+
+    def _link_step(self, name: str, seen: Observed) -> SetLink | None:
+        """The step for a link that joins what it should; None where it is not there so."""
+        spec = link_spec(self.wish.link(name), self._record.allocation)
+        there = next((one for one in seen.links if one.name == name), None)
+        if spec is None or there is None or set(spec.ports) != set(there.ports):
+            return None
+        reason = "its wish was changed while it lives"
+        return SetLink(host=there.host, name=name, reason=reason, action="~", link=spec)
 
     def _application(self, lease: Lease) -> Application:
         return Application(
@@ -342,7 +376,7 @@ class LabSlice:
 
         A VM that cannot run it has an ``error`` in its row and hides nothing of the others.
         """
-        names = [vm.name for vm in self.wish.vms] if on is None else list(on)
+        names = [vm.name for vm in self.wish.vms] if on is None else list(dict.fromkeys(on))
         handles = [self.get_vm(name) for name in names]
 
         interrupted = threading.Event()
@@ -363,6 +397,8 @@ class LabSlice:
     def capture(self, *links: str, snaplen: int = 262144, where: str = "sent") -> Capture:
         """Capture packets of all links, or of those named, in one: for a ``with`` statement."""
         names = links or tuple(link.name for link in self.wish.links)
+        if not names:
+            rules.invalid("links", names, f"links to capture; slice {self._name!r} has none")
         hosts = {self.link_host(name) for name in names}
         if len(hosts) > 1:
             names_there = ", ".join(sorted(hosts))
@@ -371,7 +407,7 @@ class LabSlice:
                 why=f"they are on different hosts: {names_there}",
                 fix="Capture those of each host apart.",
             )
-        found = self._engine.links(self.id, hosts.pop() if hosts else self._a_host())
+        found = self._engine.links(self.id, hosts.pop())
         return found.capture(*names, snaplen=snaplen, where=where)
 
     # for handles
@@ -404,9 +440,6 @@ class LabSlice:
         """The host that serves a link."""
         vm = self.wish.link(name).vms[0]
         return self.get_vm(vm).place.host
-
-    def _a_host(self) -> str:
-        return self._engine.hosts()[0].name
 
     def _remember(self, event: Event) -> None:
         self._told.append((time.time(), event))

@@ -14,7 +14,7 @@ from labkit.errors import LabkitError
 from labkit.events import Event
 from labkit.executor import Result
 from labkit.frames import frame
-from labkit.observed import Observed, ObservedLink, ObservedMachine
+from labkit.observed import Observed, ObservedLink
 from labkit.wish import Slice, VMWish, data_interfaces
 
 VMS_COLUMNS = {
@@ -253,9 +253,3 @@ def runs_table(results: Mapping[str, Result | LabkitError]) -> pd.DataFrame:
         else:
             rows.append({"vm": vm, "seconds": float("nan"), "error": str(result)})
     return frame(rows, RUNS_COLUMNS)
-
-
-def machine_of(allocation: Allocation, seen: Observed, name: str) -> ObservedMachine | None:
-    """The machine of a VM, if it was seen."""
-    uuids = {vm.name: vm.uuid for vm in allocation.vms}
-    return next((one for one in seen.machines if one.uuid == uuids.get(name)), None)

@@ -30,6 +30,8 @@ class LabVM:
         self.name = name
 
     def __repr__(self) -> str:
+        if self.name not in self._slice:
+            return f"<VM {self.name}: removed from slice {self._slice.name}>"
         wish = self.wish
         addresses = " ".join(f"{interface}={address}" for interface, address in wish.addresses)
         return (
@@ -65,6 +67,7 @@ class LabVM:
     @property
     def state(self) -> str:
         """``running``, ``absent`` … as last seen; `LabSlice.refresh` looks again."""
+        _ = self.wish  # it may have been removed, which is an error that says so
         return self._slice.states[self.name]
 
     @property

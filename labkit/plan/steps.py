@@ -48,11 +48,7 @@ def port_key(host: str, port: Port) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartSteward(Step):
-    """Make the slice's run folder and start the process that serves the slice there."""
-
-    kind: ClassVar[str] = "start steward"
-
+class _StewardStep(Step):
     @property
     def needs(self) -> tuple[str, ...]:
         return ()
@@ -63,7 +59,14 @@ class StartSteward(Step):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StopSteward(StartSteward):
+class StartSteward(_StewardStep):
+    """Make the slice's run folder and start the process that serves the slice there."""
+
+    kind: ClassVar[str] = "start steward"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopSteward(_StewardStep):
     """End the serving process and remove the run folder: nothing of the slice is left in it."""
 
     kind: ClassVar[str] = "stop steward"

@@ -79,8 +79,8 @@ class CutEngine:
 
     # as the other engine has it
 
-    def hosts(self) -> tuple[Host, ...]:
-        return self._engine.hosts()
+    def hosts(self, *, with_disks: bool) -> tuple[Host, ...]:
+        return self._engine.hosts(with_disks=with_disks)
 
     def observe(self, slice_id: SliceId, allocation: Allocation) -> Observed:
         return self._engine.observe(slice_id, allocation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from labkit.testing.cut import CutEngine
 from memory_lab import MemoryLab, memory_folder, rows_left
 from slice_worlds import two_hosts_and_a_router, wishes, worlds
 
+pytestmark = pytest.mark.timeout(300)  # each example is a whole life of a slice
 laws = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
 

@@ -606,3 +606,75 @@ def test_events_of_machines_are_heard_also_when_all_was_gone_in_between(lab: Mem
     last = net.events.iloc[-1]
     assert (last["event"], last["subject"], last["host"]) == ("machine told", "a", host)
     assert "rebooted" in last["detail"]
+
+
+def test_a_link_is_changed_also_when_another_process_has_deployed_it(lab: MemoryLab) -> None:
+    ours = lab.slice("net")
+    ours.add_vm("a")
+    ours.add_vm("b")
+    ours.link("a", "b")
+    theirs = LabSlice(lab.memory, lab.store, "net")
+    theirs.deploy()
+    ours.get_link("a-b").down()
+    assert theirs.refresh() is not None
+    assert theirs.link_states["a-b"] == "down"
+    assert len(theirs.plan()) == 0
+
+
+def test_a_link_that_should_join_others_takes_changes_with_the_next_deployment(
+    lab: MemoryLab,
+) -> None:
+    net = lab.slice("net")
+    net.add_vm("a")
+    net.add_vm("b")
+    net.link("a", "b", name="cable")
+    net.deploy()
+    net.remove_link("cable")
+    net.add_vm("c")
+    net.link("a", "c", name="cable")
+    before = net.seen
+    net.get_link("cable").impair(delay="20ms")
+    assert net.seen == before
+    net.deploy()
+    assert net.links.impairments[0] == "delay 20ms"
+
+
+def test_a_listener_that_fails_stops_nothing(
+    lab: MemoryLab, caplog: pytest.LogCaptureFixture
+) -> None:
+    net = lab.slice("net")
+    net.add_vm("a")
+
+    def fail(_event: object) -> None:
+        raise RuntimeError("of a listener")
+
+    net.listen(fail)
+    net.deploy()
+    assert net.states["a"] == "running"
+    assert "a listener failed" in caplog.text
+
+
+def test_what_was_removed_says_so(lab: MemoryLab) -> None:
+    net = lab.slice("net")
+    vm = net.add_vm("a")
+    net.add_vm("b")
+    link = net.link("a", "b")
+    with pytest.raises(LabkitError, match=r"not there|was not deployed"):
+        link.counters()
+    net.remove_vm("a")
+    assert repr(vm) == "<VM a: removed from slice net>"
+    assert repr(link) == "<Link a-b: removed from slice net>"
+    for thing in (vm, link):
+        with pytest.raises(InvalidArgument, match="has no"):
+            _ = thing.state
+
+
+def test_nothing_to_capture_is_refused(lab: MemoryLab) -> None:
+    with pytest.raises(InvalidArgument, match="has none"):
+        lab.slice("net").capture()
+
+
+def test_a_vm_that_is_named_twice_runs_a_command_once(lab: MemoryLab) -> None:
+    net = lab.slice("net")
+    net.add_vm("a")
+    assert len(net.run("true", on=["a", "a"])) == 1
