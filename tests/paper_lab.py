@@ -27,7 +27,10 @@ NOTHING: Mapping[tuple[str, str], LabkitError] = {}
 
 
 class PaperEngine(MemoryEngine):
-    """A step takes `pause` seconds; `fails` has errors by kind and name of steps."""
+    """A step takes `pause` seconds; `fails` has errors by kind and name of steps.
+
+    Steps of the kinds in `held` wait until these are taken out of it.
+    """
 
     name = "paper"
 
@@ -41,13 +44,14 @@ class PaperEngine(MemoryEngine):
         super().__init__(folder, (Host(HOST, cores=64, memory_mb=1 << 20),))
         self.pause = pause
         self.fails = dict(fails)
+        self.held: set[str] = set()
 
     def do(self, slice_id: SliceId, step: Step, tell: Listener, is_stopping: IsStopping) -> None:
         began = time.monotonic()
-        while (passed := time.monotonic() - began) < self.pause:
+        while (passed := time.monotonic() - began) < self.pause or step.kind in self.held:
             if step.kind == "configure guest":
                 tell(GuestWaiting(step.host, step.name, "its agent", passed))
-            threading.Event().wait(min(0.02, self.pause))
+            threading.Event().wait(0.02)
         if (step.kind, step.name) in self.fails:
             raise self.fails[step.kind, step.name]
         super().do(slice_id, step, tell, is_stopping)

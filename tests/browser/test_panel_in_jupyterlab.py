@@ -107,7 +107,7 @@ def deployed(panel: Locator) -> None:
 
 
 def test_a_slice_is_deployed_watched_and_deleted(panel_of: OpenPanel, screenshots: Path) -> None:
-    notebook, panel = panel_of(WISH)
+    notebook, panel = panel_of("lab.engine.held.add('start machine')", WISH)
     page = notebook.page
     r1 = panel.locator("g[data-vm=r1]")
     expect(r1).to_have_attribute("data-state", "design")
@@ -117,6 +117,7 @@ def test_a_slice_is_deployed_watched_and_deleted(panel_of: OpenPanel, screenshot
     expect(r1).to_have_attribute("data-state", "starting")
     expect(panel.get_by_role("button", name="Stop", exact=True)).to_be_visible()
     page.screenshot(path=screenshots / "panel_deploying.png")
+    notebook.run_code("lab.engine.held.clear()")
     expect(r1).to_have_attribute("data-state", "running", timeout=30_000)
     expect(panel).to_contain_text("4 running", timeout=30_000)
     expect(panel.locator("g[data-link=core]")).to_have_attribute("data-state", "up")

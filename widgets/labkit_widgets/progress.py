@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import secrets
 import threading
 from collections.abc import Callable
@@ -106,13 +107,19 @@ class CellProgress:
 
 
 def _in_cell() -> Show:
-    """Shows bundles as one output of the running cell."""
+    """Shows bundles as one output of the running cell.
+
+    Outside of the cell's own context, as in another thread, an output is for who has asked the
+    kernel last. That may be a widget's page, which shows none.
+    """
     display_id = secrets.token_hex(8)
     shown = False
+    cell = contextvars.copy_context()
 
     def show(bundle: Bundle) -> None:
         nonlocal shown
-        publish_display_data(bundle, transient={"display_id": display_id}, update=shown)
+        transient = {"display_id": display_id}
+        cell.run(publish_display_data, bundle, transient=transient, update=shown)
         shown = True
 
     return show
