@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,11 @@ import rich_click as click
 from click.exceptions import Exit
 
 from labkit.cli import show
+from labkit.cli.around import around, asked
 from labkit.cli.completing import complete_files_and_slices, complete_slices
 from labkit.cli.labs import (
     INTERRUPTED,
     as_json,
-    asked,
     known_slice,
     lab_of,
     profile_option,
@@ -184,6 +183,8 @@ def _slices(lab: Lab) -> list[dict[str, object]]:
 def down(name: str, yes: bool, profile: str | None) -> None:
     """End all machines and links of the slice NAME, delete its disks, and forget it.
 
+    You are asked first; where there is no terminal, in a script, --yes is needed.
+
     \b
     Examples:
       labkit down ospf
@@ -221,7 +222,7 @@ def wished(lab: Lab, target: str, name: str | None) -> Slice:
             value=target,
         )
     if target == "-":
-        return read_wish(sys.stdin.read(), Path.cwd() / "stdin", name)
+        return read_wish(around().stdin.read(), Path.cwd() / "stdin", name)
     return read_wish(_text(path), path, name)
 
 
