@@ -12,6 +12,7 @@ import rich_click as click
 from labkit.cli.around import around
 from labkit.cli.completing import complete_profiles
 from labkit.errors import InvalidArgument
+from labkit.profile_names import LOCAL, PROFILE_VARIABLE, SIMULATED
 
 if TYPE_CHECKING:
     from labkit.lab import Lab, LabLink, LabSlice, LabVM
@@ -28,11 +29,11 @@ def profile_option(command: Command) -> Command:
     """The option that chooses the lab."""
     option = click.option(
         "--profile",
-        envvar="LABKIT_PROFILE",
+        envvar=PROFILE_VARIABLE,
         show_envvar=True,
         metavar="NAME",
         shell_complete=complete_profiles,
-        help="Where machines run: local (this machine, the default) or sim.",
+        help=f"Where machines run: {LOCAL} (this machine, the default) or {SIMULATED}.",
     )
     decorated: Command = option(command)
     return decorated

@@ -225,3 +225,44 @@ def test_what_is_usually_not_wanted_is_done_only_when_it_is_said(say: Say, route
 def test_a_slice_that_holds_nothing_is_forgotten_without_a_question(say: Say, sim: Lab) -> None:
     sim.slice("empty")
     assert say("down", "empty").out == "Slice empty is gone.\n"
+
+
+def without_right(routed: str) -> None:
+    """Wish for a smaller slice."""
+    path = Path(routed)
+    text = path.read_text().replace("  right: [r:eth2, h2:eth1]\n", "")
+    lines = [line for line in text.splitlines() if not line.strip().startswith("h2:")]
+    path.write_text("\n".join(lines))
+
+
+def test_up_asks_before_it_ends_a_machine_whose_steward_is_dead(
+    say: Say, routed: str, sim: Lab
+) -> None:
+    say("up", routed)
+    without_right(routed)
+    sim.simulator.kill_steward("localhost")
+    refused = say("up", routed, answer=False)
+    assert refused.questions == ("Do this?",)
+    assert "stop machine" in refused.out
+    assert refused.out.endswith("Nothing was done.\n")
+    assert say("run", "h2", "--", "hostname").out == "h2\n"
+
+    sim.simulator.kill_steward("localhost")
+    assert say("up", routed, answer=True).questions == ("Do this?",)
+    assert [row["name"] for row in json.loads(say("ls", "routed", "--json").out)["vms"]] == [
+        "h1",
+        "r",
+    ]
+
+
+def test_a_plan_says_what_cannot_be_seen_yet(say: Say, routed: str, sim: Lab) -> None:
+    say("up", routed)
+    without_right(routed)
+    sim.simulator.kill_steward("localhost")
+    for more in ([], ["--json"]):
+        said = say("plan", routed, *more)
+        assert said.code == 0
+        assert "start steward" in said.out
+        assert "can be looked at whole only once it runs" in said.err
+        assert "labkit up" in said.err
+    assert "stop machine" not in say("plan", routed).out  # a plan changes nothing at all
