@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 from labkit.cli import main
+from labkit.cli.around import Around
 from labkit.lab import Lab
 
 ROUTED = """\
@@ -27,11 +29,12 @@ links:
 
 @dataclass(frozen=True)
 class Said:
-    """What a command printed, and its exit code."""
+    """What a command printed, its exit code, and what it has asked."""
 
     code: int
     out: str
     err: str
+    questions: tuple[str, ...] = ()
 
 
 Say = Callable[..., Said]
@@ -40,10 +43,23 @@ Say = Callable[..., Said]
 def sayer(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Say:
     """Runs commands on a lab that is not closed in between."""
 
-    def say(*arguments: str) -> Said:
+    def say(*arguments: str, stdin: str = "", answer: bool | None = None) -> Said:
+        """`answer` is that of somebody at a terminal; without one nobody is there."""
+        questions: list[str] = []
+
+        def ask(question: str, _default: bool) -> bool:
+            assert answer is not None
+            questions.append(question)
+            return answer
+
+        around = Around(
+            lambda _profile: contextlib.nullcontext(lab),
+            io.TextIOWrapper(io.BytesIO(stdin.encode())),
+            None if answer is None else ask,
+        )
         capsys.readouterr()
-        code = main(list(arguments), open_lab=lambda _profile: contextlib.nullcontext(lab))
+        code = main(list(arguments), around=around)
         captured = capsys.readouterr()
-        return Said(code, captured.out, captured.err)
+        return Said(code, captured.out, captured.err, tuple(questions))
 
     return say

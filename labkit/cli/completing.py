@@ -9,11 +9,10 @@ import rich_click as click
 from click.shell_completion import CompletionItem
 
 from labkit.errors import LabkitError
+from labkit.profile_names import PROFILES
 
 if TYPE_CHECKING:
     from labkit.wish import Slice
-
-PROFILES = ("local", "sim")
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 

@@ -15,6 +15,7 @@ from labkit.errors import LabkitError
 from labkit.executor import Executor
 from labkit.local import LocalExecutor
 from labkit.model import Flavor
+from labkit.profile_names import LOCAL, SIMULATED
 from labkit.programs import qemu, qemu_img
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def demo(simulated: bool) -> None:
         _story(SimulatedExecutor(), SIMULATED_HOST, Flavor.get("cirros")["image"], "~/vm_images")
     if not (has_machines or simulated):
         _say_simulated(chosen=False, program="QEMU", package="qemu-system-x86")
-    lab_story("local" if has_machines else "sim")
+    lab_story(LOCAL if has_machines else SIMULATED)
     _next()
 
 

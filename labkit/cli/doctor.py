@@ -8,7 +8,8 @@ import rich_click as click
 from click.exceptions import Exit
 
 from labkit.cli import show
-from labkit.cli.labs import as_json, asked, lab_of, profile_option, yes_option
+from labkit.cli.around import asked
+from labkit.cli.labs import as_json, lab_of, profile_option, yes_option
 from labkit.cli.progress import watching
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def doctor(fix: bool, yes: bool, as_json: bool, profile: str | None) -> None:
 
     Exit code 0: nothing is bad. 1: something is; each line says what to do. Whether KVM works is
     found by really starting a machine. With --fix only what is proven to be labkit's, and of no
-    slice in your store, is ended and removed: machines by their uuid, never by a name.
+    slice in your store, is ended and removed: machines by their uuid, never by a name. You are
+    asked first; where there is no terminal, in a script, --yes is needed.
 
     \b
     Examples:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import rich_click as click
 
-import labkit
+from labkit.cli.around import around
 from labkit.cli.completing import complete_profiles
 from labkit.errors import InvalidArgument
+from labkit.profile_names import LOCAL, PROFILE_VARIABLE, SIMULATED
 
 if TYPE_CHECKING:
     from labkit.lab import Lab, LabLink, LabSlice, LabVM
 
 INTERRUPTED = 130  # as a shell tells of Ctrl-C
 
-OpenLab = Callable[[str | None], AbstractContextManager["Lab"]]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -30,11 +29,11 @@ def profile_option(command: Command) -> Command:
     """The option that chooses the lab."""
     option = click.option(
         "--profile",
-        envvar="LABKIT_PROFILE",
+        envvar=PROFILE_VARIABLE,
         show_envvar=True,
         metavar="NAME",
         shell_complete=complete_profiles,
-        help="Where machines run: local (this machine, the default) or sim.",
+        help=f"Where machines run: {LOCAL} (this machine, the default) or {SIMULATED}.",
     )
     decorated: Command = option(command)
     return decorated
@@ -42,11 +41,8 @@ def profile_option(command: Command) -> Command:
 
 @contextmanager
 def lab_of(profile: str | None) -> Iterator[Lab]:
-    """The lab of a profile, let go of at the end; a test may give another way to open it."""
-    context = click.get_current_context()
-    assert context is not None
-    opener: OpenLab = context.obj or labkit.Lab
-    with opener(profile) as lab:
+    """The lab of a profile, let go of at the end."""
+    with around().open_lab(profile) as lab:
         yield lab
 
 
@@ -125,15 +121,3 @@ def _unknown(kind: str, name: str, known: Sequence[str]) -> NoReturn:
         argument=kind,
         value=name,
     )
-
-
-def may_ask() -> bool:
-    """Whether somebody sits at a terminal and can answer a question."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def asked(question: str, *, yes: bool, default: bool) -> bool:
-    """Whether to go on: asked at a terminal; elsewhere, and with --yes, it is meant."""
-    if yes or not may_ask():
-        return True
-    return bool(click.confirm(question, default=default, err=True))

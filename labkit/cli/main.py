@@ -10,12 +10,13 @@ from click.exceptions import Abort, ClickException
 
 import labkit
 from labkit.cli import show
+from labkit.cli.around import Around
 from labkit.cli.capture import capture
 from labkit.cli.completion import completion
 from labkit.cli.demo import demo
 from labkit.cli.doctor import doctor
 from labkit.cli.image import image
-from labkit.cli.labs import INTERRUPTED, OpenLab
+from labkit.cli.labs import INTERRUPTED
 from labkit.cli.slices import down, list_, plan, up
 from labkit.cli.vms import console, off, reboot, run, shell
 from labkit.cli.worker import worker
@@ -56,10 +57,10 @@ for command in (*LABS, *AROUND):
     cli.add_command(command)
 
 
-def main(arguments: list[str] | None = None, *, open_lab: OpenLab | None = None) -> int:
-    """Run the command line; returns the exit code. `open_lab` gives the lab of a profile."""
+def main(arguments: list[str] | None = None, *, around: Around | None = None) -> int:
+    """Run the command line; returns the exit code. `around` is what it finds around it."""
     try:
-        code = cli.main(args=arguments, prog_name="labkit", standalone_mode=False, obj=open_lab)
+        code = cli.main(args=arguments, prog_name="labkit", standalone_mode=False, obj=around)
     except UsageError as problem:
         show.error(problem)
         return WRONG_USAGE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,11 @@ import rich_click as click
 from click.exceptions import Exit
 
 from labkit.cli import show
+from labkit.cli.around import around, asked
 from labkit.cli.completing import complete_files_and_slices, complete_slices
 from labkit.cli.labs import (
     INTERRUPTED,
     as_json,
-    asked,
     known_slice,
     lab_of,
     profile_option,
@@ -64,10 +63,10 @@ def up(target: str, name: str | None, yes: bool, as_json: bool, profile: str | N
         wish = wished(lab, target, name)
         for advice in wish.advice():
             show.err.print(f"[yellow]Note:[/yellow] {show.escape(advice)}", soft_wrap=True)
-        plan = lab.preview(wish)
+        plan = _whole_plan(lab, wish)
         if plan and not as_json:
             _show_plan(wish.name, plan)
-        if _ends_something(plan) and not asked("Do this?", yes=yes, default=True):
+        if _may_end_something(plan) and not asked(_question(plan), yes=yes, default=True):
             show.say("Nothing was done.")
             return
         net = lab.slice(wish.name)
@@ -133,8 +132,9 @@ def plan(target: str, name: str | None, as_json: bool, profile: str | None) -> N
             show.plain(show.records(plan_frame(found)))
         elif found:
             _show_plan(wish.name, found, most=len(found.steps))
-        else:
+        elif not found.unreachable:
             show.say(f"Slice {wish.name} is as wished; there is nothing to do.")
+        _say_unseen(found, wish.name)
 
 
 @click.command("ls")
@@ -184,6 +184,8 @@ def _slices(lab: Lab) -> list[dict[str, object]]:
 def down(name: str, yes: bool, profile: str | None) -> None:
     """End all machines and links of the slice NAME, delete its disks, and forget it.
 
+    You are asked first; where there is no terminal, in a script, --yes is needed.
+
     \b
     Examples:
       labkit down ospf
@@ -221,7 +223,7 @@ def wished(lab: Lab, target: str, name: str | None) -> Slice:
             value=target,
         )
     if target == "-":
-        return read_wish(sys.stdin.read(), Path.cwd() / "stdin", name)
+        return read_wish(around().stdin.read(), Path.cwd() / "stdin", name)
     return read_wish(_text(path), path, name)
 
 
@@ -266,9 +268,36 @@ def _show_plan(name: str, plan: Plan, most: int = MOST_STEPS) -> None:
         show.say(f"[dim]… and {len(plan.steps) - most} more steps[/dim]")
 
 
-def _ends_something(plan: Plan) -> bool:
-    """Whether something ends that runs, or is lost that was kept."""
-    return any(step.kind in ENDING for step in plan.steps)
+def _whole_plan(lab: Lab, wish: Slice) -> Plan:
+    """What is to do, seen whole: where stewards have ended, they are started for that."""
+    found = lab.preview(wish)
+    if found.look_again:
+        lab.start_stewards(wish.name)
+        found = lab.preview(wish)
+    return found
+
+
+def _say_unseen(plan: Plan, name: str) -> None:
+    """Tell of hosts on which there may be more to do than the plan says."""
+    if plan.look_again:
+        show.note(
+            "Machines run whose steward has ended: they can be looked at whole only once it runs, "
+            f"and more may be to do. labkit up {name} starts it, shows the rest, and asks before "
+            "it ends anything."
+        )
+    for host in plan.unreachable:
+        show.note(f"{host} cannot be reached: what is there stays as it is.")
+
+
+def _question(plan: Plan) -> str:
+    if plan.look_again:  # its steward has ended again at once
+        return "Not all that runs can be looked at, so more than this may end. Do it?"
+    return "Do this?"
+
+
+def _may_end_something(plan: Plan) -> bool:
+    """Whether something ends that runs, or is lost that was kept, as far as can be seen."""
+    return plan.look_again or any(step.kind in ENDING for step in plan.steps)
 
 
 def _slice_values(net: LabSlice) -> dict[str, object]:

@@ -9,8 +9,9 @@ import rich_click as click
 from click.exceptions import Exit
 
 from labkit.cli import show
+from labkit.cli.around import around, asked
 from labkit.cli.completing import complete_vms
-from labkit.cli.labs import as_json, asked, find_vm, lab_of, profile_option, yes_option
+from labkit.cli.labs import as_json, find_vm, lab_of, profile_option, yes_option
 from labkit.cli.terminal import lend, require_terminal, size
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def run(
       labkit run -i r1 -- sh < setup.sh
     """
     words = _words(command)
-    data = sys.stdin.buffer.read() if stdin else b""
+    data = around().stdin.buffer.read() if stdin else b""
     with lab_of(profile) as lab:
         found = find_vm(lab, vm)
         tell = None if as_json else _pass_on

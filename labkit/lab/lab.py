@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
-from labkit.engines import Belonging, Engine
-from labkit.errors import UnknownSlice
+from labkit.engines import Belonging, Engine, HostsEngine
+from labkit.errors import UnknownSlice, UsageError
 from labkit.events import Listener, ignore
 from labkit.frames import frame
 from labkit.lab import doctor, reprs, tables
-from labkit.lab.converging import preview
+from labkit.lab.converging import preview, slice_id
 from labkit.lab.profiles import engine_of, store_of
 from labkit.lab.slice_handle import LabSlice
 from labkit.markup import Bundle
 from labkit.plan import Plan
+from labkit.plan.steps import StartSteward
+from labkit.profile_names import DEFAULT_PROFILE, PROFILE_VARIABLE, SIMULATED
 from labkit.store import Store
 from labkit.wish import Slice
 
-PROFILE = "LABKIT_PROFILE"
-DEFAULT_PROFILE = "local"
+if TYPE_CHECKING:
+    from labkit.simulator.executor import SimulatedExecutor
 
 
 class Lab:
@@ -38,7 +40,7 @@ class Lab:
         engine: Engine | None = None,
         store: Store | None = None,
     ) -> None:
-        self.profile = profile or os.environ.get(PROFILE) or DEFAULT_PROFILE
+        self.profile = profile or os.environ.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
         self._engine = engine or engine_of(self.profile)
         self._store = store or store_of(self.profile)
         self._slices: dict[str, LabSlice] = {}
@@ -72,6 +74,23 @@ class Lab:
         return self._engine
 
     @property
+    def simulator(self) -> SimulatedExecutor:
+        """What plays the machines of ``Lab("sim")``, with faults to script; see its `fail`.
+
+        Raises `UsageError` where machines are real.
+        """
+        from labkit.simulator.executor import SimulatedExecutor  # noqa: PLC0415 - it is large
+
+        executor = self._engine.executor if isinstance(self._engine, HostsEngine) else None
+        if not isinstance(executor, SimulatedExecutor):
+            raise UsageError(
+                f"the lab {self.profile} has no simulator",
+                why="nothing in it is simulated",
+                fix=f'Use Lab("{SIMULATED}").',
+            )
+        return executor
+
+    @property
     def store(self) -> Store:
         """What was promised to them."""
         return self._store
@@ -90,8 +109,22 @@ class Lab:
         return found
 
     def preview(self, wish: Slice) -> Plan:
-        """What deploying a wish would do; nothing is done, and its slice need not be there."""
+        """What deploying a wish would do; nothing is done, and its slice need not be there.
+
+        Where `Plan.look_again` is set, it begins with stewards that do not run, and what else is
+        to do is known only with them: see `start_stewards`.
+        """
         return preview(self._engine, self._store, wish)
+
+    def start_stewards(self, name: str) -> None:
+        """Start the stewards of a slice where its machines run without: then all of it can be
+        looked at. Any command on one of its machines does so too; they stay as they are."""
+        record = self._store.get(name)
+        seen = self._engine.observe(slice_id(record), record.allocation)
+        blind = {one.host for one in seen.machines if one.is_alive} - seen.stewards
+        for host in sorted(blind):
+            step = StartSteward(host=host, name=host, reason="machines run without it")
+            self._engine.do(slice_id(record), step, ignore, lambda: False)
 
     @property
     def slices(self) -> pd.DataFrame:

@@ -11,9 +11,9 @@ from labkit.engines import Engine, HostsEngine
 from labkit.engines.system_images import LocalSystemImages, SimulatedSystemImages
 from labkit.errors import InvalidArgument
 from labkit.local import LocalExecutor
+from labkit.profile_names import LOCAL, PROFILE_VARIABLE, SIMULATED
 from labkit.store import Store
 
-LOCAL, SIMULATED = "local", "sim"
 THIS_HOST = "localhost"
 
 
@@ -31,7 +31,7 @@ def engine_of(profile: str) -> Engine:
     raise InvalidArgument(
         f"profile is {profile!r}",
         why=f"the profiles are {LOCAL} (this machine) and {SIMULATED} (simulated)",
-        fix="Name one of them, here or in LABKIT_PROFILE.",
+        fix=f"Name one of them, here or in {PROFILE_VARIABLE}.",
         argument="profile",
         value=profile,
     )

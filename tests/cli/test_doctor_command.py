@@ -53,6 +53,11 @@ def test_what_is_wrong_is_1_and_says_what_to_do(
 def test_orphans_are_removed_when_that_is_meant(lab: MemoryLab, say: Say) -> None:
     young = replace(ORPHAN, name="00c0ffee", owner="00c0ffee", young=True)
     lab.memory.lost_and_found = [ORPHAN, young]
+    alone = say("doctor", "--fix")
+    assert (alone.code, alone.out) == (2, "")
+    assert "--yes" in alone.err
+    assert "Nothing was removed." in say("doctor", "--fix", answer=False).err
+    assert lab.memory.lost_and_found == [ORPHAN, young]
     said = say("doctor", "--fix", "--yes")
     assert said.code == 0
     assert "Removed run folder 0badcafe." in said.err

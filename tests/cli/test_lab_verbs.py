@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +34,7 @@ def test_a_lab_from_a_file_and_back(say: Say, routed: str, golden: Golden) -> No
 
     assert "nothing to do" in say("plan", "routed").out
     assert "nothing to do" in say("up", routed).out
-    down = say("down", "routed")
+    down = say("down", "routed", "--yes")
     assert (down.code, down.out) == (0, "Slice routed is gone.\n")
     assert "(none)" in say("ls").out
 
@@ -70,17 +68,14 @@ def test_the_same_file_twice_side_by_side(say: Say, routed: str) -> None:
     assert say("run", "second/h1", "--", "hostname").out == "h1\n"
 
 
-def test_a_file_from_standard_input_and_files_beside_a_file(
-    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_from_standard_input_and_files_beside_a_file(say: Say, tmp_path: Path) -> None:
     (tmp_path / "motd").write_text("welcome\n")
     (tmp_path / "one.yaml").write_text("vms: {a: {files: {/etc/motd: {source: motd}}}}")
     assert say("up", str(tmp_path / "one.yaml")).code == 0
     assert say("run", "a", "--", "cat", "/etc/motd").out == "welcome\n"
-    text = io.TextIOWrapper(io.BytesIO(b"name: piped\nvms: {b: {}}\n"))
-    monkeypatch.setattr(sys, "stdin", text)
-    assert say("up", "-").code == 0
+    assert say("up", "-", stdin="name: piped\nvms: {b: {}}\n").code == 0
     assert say("run", "piped/b", "--", "hostname").out == "b\n"
+    assert say("run", "-i", "piped/b", "--", "cat", stdin="typed\n").out == "typed\n"
 
 
 @pytest.mark.parametrize(
@@ -212,3 +207,62 @@ def test_the_simulated_lab_says_that_it_ends(
     assert "Simulated" in capsys.readouterr().out
     assert main(["up", routed, "--profile", "moon"]) == 2
     assert "'moon'" in capsys.readouterr().err
+
+
+def test_what_is_usually_not_wanted_is_done_only_when_it_is_said(say: Say, routed: str) -> None:
+    say("up", routed)
+    alone = say("down", "routed")
+    assert (alone.code, alone.out) == (2, "")
+    assert "--yes" in alone.err
+    assert "End 3 VMs of slice routed" in alone.err
+    refused = say("down", "routed", answer=False)
+    assert (refused.code, refused.out, len(refused.questions)) == (0, "Nothing was done.\n", 1)
+    assert say("run", "h1", "--", "hostname").out == "h1\n"
+    assert say("down", "routed", answer=True).out == "Slice routed is gone.\n"
+    assert say("down", "routed").code == 2  # there is no such slice
+
+
+def test_a_slice_that_holds_nothing_is_forgotten_without_a_question(say: Say, sim: Lab) -> None:
+    sim.slice("empty")
+    assert say("down", "empty").out == "Slice empty is gone.\n"
+
+
+def without_right(routed: str) -> None:
+    """Wish for a smaller slice."""
+    path = Path(routed)
+    text = path.read_text().replace("  right: [r:eth2, h2:eth1]\n", "")
+    lines = [line for line in text.splitlines() if not line.strip().startswith("h2:")]
+    path.write_text("\n".join(lines))
+
+
+def test_up_asks_before_it_ends_a_machine_whose_steward_is_dead(
+    say: Say, routed: str, sim: Lab
+) -> None:
+    say("up", routed)
+    without_right(routed)
+    sim.simulator.kill_steward("localhost")
+    refused = say("up", routed, answer=False)
+    assert refused.questions == ("Do this?",)
+    assert "stop machine" in refused.out
+    assert refused.out.endswith("Nothing was done.\n")
+    assert say("run", "h2", "--", "hostname").out == "h2\n"
+
+    sim.simulator.kill_steward("localhost")
+    assert say("up", routed, answer=True).questions == ("Do this?",)
+    assert [row["name"] for row in json.loads(say("ls", "routed", "--json").out)["vms"]] == [
+        "h1",
+        "r",
+    ]
+
+
+def test_a_plan_says_what_cannot_be_seen_yet(say: Say, routed: str, sim: Lab) -> None:
+    say("up", routed)
+    without_right(routed)
+    sim.simulator.kill_steward("localhost")
+    for more in ([], ["--json"]):
+        said = say("plan", routed, *more)
+        assert said.code == 0
+        assert "start steward" in said.out
+        assert "can be looked at whole only once it runs" in said.err
+        assert "labkit up" in said.err
+    assert "stop machine" not in say("plan", routed).out  # a plan changes nothing at all

@@ -230,7 +230,7 @@ def test_ctrl_c_while_it_is_deployed_says_how_to_go_on(lab: User) -> None:
     assert "labkit up again" in err
     assert "labkit down again" in err
     assert lab.ok("up", "again").count("running") == 3
-    assert lab.ok("down", "again") == "Slice again is gone.\n"
+    assert lab.ok("down", "again", "--yes") == "Slice again is gone.\n"
 
 
 def test_fault_17_the_doctor_finds_and_removes_what_no_slice_has(lab: User) -> None:

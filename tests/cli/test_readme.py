@@ -49,7 +49,7 @@ def test_the_file_and_the_commands(say: Say, tmp_path: Path) -> None:
     path.write_text(block("yaml", "lab.yaml"))
     assert say("up", str(path)).code == 0
     assert "3 received" in say("run", "h1", "--", "ping", "-c", "3", "10.0.2.1").out
-    assert say("down", "lab").code == 0
+    assert say("down", "lab", "--yes").code == 0
 
 
 def test_every_command_that_it_names_is_there() -> None:

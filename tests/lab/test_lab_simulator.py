@@ -1,0 +1,55 @@
+"""The simulator behind `Lab("sim")`: faults that are scripted, and what a lab makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from labkit.errors import ProgramMissing, UsageError
+from labkit.lab import Lab, LabSlice
+from memory_lab import MemoryLab
+
+HOST = "localhost"
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab("sim") as lab:
+        yield lab
+
+
+@pytest.fixture
+def net(lab: Lab) -> LabSlice:
+    net = lab.slice("net")
+    net.add_vm("a", addresses={"eth1": "10.0.0.1/24"})
+    net.add_vm("b", addresses={"eth1": "10.0.0.2/24"})
+    net.link("a", "b")
+    return net
+
+
+def test_a_scripted_fault_breaks_a_lab_until_it_is_healed(lab: Lab, net: LabSlice) -> None:
+    lab.simulator.fail(HOST, "missing", on="qemu-system-x86_64")
+    with pytest.raises(ProgramMissing, match=HOST):
+        net.deploy()
+    lab.simulator.heal()
+    net.deploy()
+    assert net.states == {"a": "running", "b": "running"}
+
+
+def test_stewards_are_started_and_machines_stay_as_they_are(lab: Lab, net: LabSlice) -> None:
+    net.deploy()
+    boot = net["a"].run("cat /proc/sys/kernel/random/boot_id").text
+    lab.simulator.kill_steward(HOST)
+    blind = lab.preview(net.wish)
+    assert blind.look_again
+    lab.start_stewards("net")
+    assert not lab.preview(net.wish).look_again
+    assert net["a"].run("cat /proc/sys/kernel/random/boot_id").text == boot
+    lab.start_stewards("net")  # where they run, nothing is done
+
+
+def test_a_lab_without_a_simulator_says_so(tmp_path: Path) -> None:
+    with MemoryLab(tmp_path) as lab, pytest.raises(UsageError, match="memory has no simulator"):
+        _ = lab.simulator
