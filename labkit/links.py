@@ -128,9 +128,9 @@ class Links:
             asked["impair"] = _impair_facts(out or {}, into or {})
         return LinkState.from_facts(self._ask("link-set", **asked))
 
-    def states(self) -> tuple[LinkState, ...]:
-        """All links, by name."""
-        return tuple(map(LinkState.from_facts, self._ask("link-list")["links"]))
+    def states(self, *, revive: bool = True) -> tuple[LinkState, ...]:
+        """All links, by name. `revive` is that of `Steward.start`."""
+        return tuple(map(LinkState.from_facts, self._ask("link-list", revive=revive)["links"]))
 
     def frame(self) -> pd.DataFrame:
         """One row per port of each link, with its counters.

@@ -105,9 +105,12 @@ class Machines:
             )
         return self._machine(index, options.name)
 
-    def list(self) -> tuple[MachineState, ...]:
-        """All machines, dead ones too until they are forgotten; by index."""
-        facts = self._steward.call("machine-list").facts
+    def list(self, *, revive: bool = True) -> tuple[MachineState, ...]:
+        """All machines, dead ones too until they are forgotten; by index.
+
+        `revive` is that of `Steward.start`.
+        """
+        facts = self._steward.call("machine-list", revive=revive).facts
         return tuple(MachineState.from_facts(machine) for machine in facts["machines"])
 
     def get(self, index: int) -> Machine:

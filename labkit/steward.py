@@ -116,18 +116,28 @@ class Steward:
         self.close()
 
     def call(
-        self, verb: str, *, data: bytes = b"", timeout: float = DEFAULT_TIMEOUT, **facts: Any
+        self,
+        verb: str,
+        *,
+        data: bytes = b"",
+        timeout: float = DEFAULT_TIMEOUT,
+        revive: bool = True,
+        **facts: Any,
     ) -> Part:
         """Ask for something and wait for the answer; errors are those of `Call.result`."""
-        return self.start(verb, data=data, **facts).result(timeout)
+        return self.start(verb, data=data, revive=revive, **facts).result(timeout)
 
-    def start(self, verb: str, *, data: bytes = b"", **facts: Any) -> Call:
-        """Ask for something that streams or lasts."""
-        link = self._connected()
+    def start(self, verb: str, *, data: bytes = b"", revive: bool = True, **facts: Any) -> Call:
+        """Ask for something that streams or lasts.
+
+        Where the steward has ended it is started again; without `revive` that is
+        `WorkerUnreachable`, as who only looks must change nothing.
+        """
+        link = self._connected(revive=revive)
         try:
             return link.start(verb, facts, data)
         except WorkerUnreachable:  # it hung up just now, and nothing was sent
-            return self._connected().start(verb, facts, data)
+            return self._connected(revive=revive).start(verb, facts, data)
 
     def listen(self, listener: Listener) -> None:
         """Tell a function of all events, in the reader thread: it must be quick, never raise."""
@@ -170,17 +180,17 @@ class Steward:
         for listener in tuple(self._listeners):
             listener(event)
 
-    def _connected(self) -> Link:
+    def _connected(self, *, revive: bool = True) -> Link:
         with self._lock:
             if self._closed:
                 raise ClosedError(f"{self!r} is closed", fix="Use labkit.steward.ensure again.")
             if self._link is None or not self._link.alive:
-                self._link = self._connect()
+                self._link = self._connect(revive=revive)
             return self._link
 
-    def _connect(self) -> Link:
+    def _connect(self, *, revive: bool) -> Link:
         """Connect to where it was; where it is gone, start it again."""
-        for attempt in range(2):
+        for attempt in range(1 + revive):
             if attempt:
                 self.facts = _start(self._executor, self.host, self.key, pack.steward())
             try:
@@ -189,7 +199,7 @@ class Steward:
                 continue  # nothing but a greeting was sent
         path = f"{self.facts['folder']}/control"
         where = f"the steward of slice {self.key} on {self.host}"
-        raise WorkerUnreachable(f"cannot connect to {where}", why="it ended at once", path=path)
+        raise WorkerUnreachable(f"cannot connect to {where}", why="it has ended", path=path)
 
     def _greeted(self) -> Link:
         where = f"the steward of slice {self.key} on {self.host}"

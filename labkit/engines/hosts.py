@@ -120,26 +120,33 @@ class HostsEngine:
         return Observed(**seen, overlays=overlays)
 
     def _look_at_folder(self, slice_id: SliceId, host: str) -> dict[str, Any]:
-        served = self._connected(slice_id, host)
-        leftovers: tuple[Any, ...] = ()
+        told = self._told(host, self._connected(slice_id, host))
+        if told is not None:
+            return told
+        found = self.survey_host(host, [slice_id.key])["slices"]
+        if not found:
+            return {}
+        facts = found[0]
+        told = self._told(host, self._find(slice_id, host))
+        if told is None:
+            machines = tuple(looking.machine_found(host, one) for one in facts["machines"])
+            told = {"folders": frozenset({host}), "machines": machines}
+        return {**told, "leftovers": looking.leftovers_seen(host, facts["strange"])}
+
+    def _told(self, host: str, served: Steward | None) -> dict[str, Any] | None:
+        """What a steward tells of its slice; None where it has ended: none is started for it."""
         if served is None:
-            found = self.survey_host(host, [slice_id.key])["slices"]
-            if not found:
-                return {}
-            facts = found[0]
-            leftovers = looking.leftovers_seen(host, facts["strange"])
-            served = self._find(slice_id, host)
-            if served is None:
-                machines = tuple(looking.machine_found(host, one) for one in facts["machines"])
-                folders = frozenset({host})
-                return {"folders": folders, "machines": machines, "leftovers": leftovers}
-        states = Machines(served, self.executor).list()
+            return None
+        try:
+            states = Machines(served, self.executor).list(revive=False)
+            links = Links(served).states(revive=False)
+        except (ConnectionLost, WorkerUnreachable):
+            return None
         return {
             "stewards": frozenset({host}),
             "folders": frozenset({host}),
             "machines": tuple(looking.machine_seen(host, state) for state in states),
-            "links": looking.links_seen(host, Links(served).states()),
-            "leftovers": leftovers,
+            "links": looking.links_seen(host, links),
         }
 
     def survey(self) -> tuple[Survey, ...]:
