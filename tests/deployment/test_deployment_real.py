@@ -11,7 +11,7 @@ import pytest
 from deployment_contract import DeploymentContract
 from labkit import LocalExecutor
 
-pytestmark = pytest.mark.qemu_img
+pytestmark = [pytest.mark.qemu_img, pytest.mark.thorough]
 
 
 @pytest.fixture

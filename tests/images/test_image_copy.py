@@ -26,7 +26,7 @@ from labkit.images.manager import OverlayRequest, QCOWManager
 from labkit.images.source import BaseImage, BaseImages
 from labkit.local import LocalExecutor
 
-pytestmark = [pytest.mark.qemu_img, needs_qemu_img]
+pytestmark = [pytest.mark.qemu_img, pytest.mark.thorough, needs_qemu_img]
 
 FOLDER = "~/vm_images"
 

@@ -15,7 +15,7 @@ from labkit.images.library import ImageLibrary
 from labkit.images.manager import QCOWManager
 from thorough import examples
 
-pytestmark = [pytest.mark.qemu_img, needs_qemu_img]
+pytestmark = [pytest.mark.qemu_img, pytest.mark.thorough, needs_qemu_img]
 
 
 @pytest.fixture(scope="module")

@@ -121,6 +121,7 @@ STEPS = range(1, 13)
 BOTH: tuple[When, ...] = ("before", "after")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("when", BOTH)
 @pytest.mark.parametrize("step", STEPS)
 def test_asking_again_makes_the_disks_once(

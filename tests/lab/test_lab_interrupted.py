@@ -82,6 +82,7 @@ def work_and_die(folder: Path, work: str, at: int, after: bool) -> None:
     getattr(net, work)()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("work", "at", "after"), MOMENTS)
 def test_fault_17_25_a_process_killed_at_any_step(
     lab: MemoryLab, work: str, at: int, after: bool
@@ -101,6 +102,7 @@ def test_fault_17_25_a_process_killed_at_any_step(
 # a step fails
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("work", "at", "after"), MOMENTS)
 def test_fault_25_a_step_that_fails(lab: MemoryLab, work: str, at: int, after: bool) -> None:
     def fail() -> None:
@@ -124,6 +126,7 @@ def still_at_work() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith(("labkit-step", "labkit-l"))]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("work", "at", "after"), MOMENTS)
 def test_ctrl_c_at_any_step(lab: MemoryLab, work: str, at: int, after: bool) -> None:
     engine = CutEngine(lab.memory, at + STEPS * (work == "delete"), after=after, cut=press_ctrl_c)
@@ -178,6 +181,7 @@ def lines_of(work: Callable[[], object]) -> int:
         return count()
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("work", WORK)
 def test_ctrl_c_at_any_moment(lab: MemoryLab, work: str) -> None:

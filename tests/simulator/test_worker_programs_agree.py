@@ -225,6 +225,7 @@ def local(tmp_path: Path) -> Iterator[LocalExecutor]:
         yield executor
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 def test_the_same_story_gives_the_same_answers(
     local: LocalExecutor, tmp_path: Path, story: Callable[[Worker], None]

@@ -39,6 +39,7 @@ def many_reserve(path: Path, number: int) -> None:
             wished(store, two_hosts_and_a_router(f"net{number}"))
 
 
+@pytest.mark.thorough
 def test_fault_21_processes_that_reserve_at_once_share_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     path = tmp_path / "labkit.db"
@@ -149,6 +150,7 @@ while cut_off(Path(sys.argv[1]) / str(cut) / "labkit.db", cut) == -signal.SIGKIL
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("counted", "least"),
     [("transactions", 15), pytest.param("statements", 50, marks=pytest.mark.slow)],

@@ -26,6 +26,8 @@ from labkit.local import LocalExecutor
 from labkit.remote import pack
 from steward_host import KEY, StewardHost, frame, is_running, wait_until
 
+pytestmark = pytest.mark.thorough
+
 
 def test_it_is_started_once_and_found_again(host: StewardHost) -> None:
     first, second = host.ensure(), host.ensure()

@@ -182,6 +182,7 @@ def test_reset_starts_a_vm_anew(panel: SlicePanel, net: LabSlice) -> None:
     assert net.states == {"r1": "running", "r2": "running"}
 
 
+@pytest.mark.thorough
 def test_fifty_machines_make_few_messages(tmp_path: Path) -> None:
     net = paper_lab(tmp_path, pause=0.2).slice("many")
     for number in range(50):
