@@ -11,16 +11,10 @@ from rich.progress import Progress
 from labkit.cli import show
 from labkit.errors import UnknownImage
 from labkit.events import Event, ImageBuildStage, ImageBuilt, PackageProgress
+from labkit.progress import STAGES
 
 if TYPE_CHECKING:
     from labkit.micro import MicroImage
-
-STAGES = {
-    "wait": "waiting for another process that builds it",
-    "index": "reading the mirror's list of packages",
-    "unpack": "unpacking its packages",
-    "pack": "packing kernel and files",
-}
 
 
 @click.group()
