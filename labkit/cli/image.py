@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -9,12 +10,17 @@ from click.shell_completion import CompletionItem
 from rich.progress import Progress
 
 from labkit.cli import show
+from labkit.cli.labs import as_json
 from labkit.errors import UnknownImage
 from labkit.events import Event, ImageBuildStage, ImageBuilt, PackageProgress
 from labkit.progress import STAGES
 
 if TYPE_CHECKING:
+    from labkit.images.library import LibraryImage
     from labkit.micro import MicroImage
+
+ENTRY_SHOWN = ("name", "file", "on disk", "virtual", "sha256", "added")
+SYSTEM_SHOWN = ("name", "folder", "size", "memory", "packages", "sha256 of its files")
 
 
 @click.group()
@@ -33,52 +39,56 @@ def _system_images(
 
 
 @image.command("list")
-def list_() -> None:
+@as_json
+def list_(as_json: bool) -> None:
     """List the images in the library, those that `pull` knows, and the system images."""
     from labkit.images.catalogue import CATALOGUE  # noqa: PLC0415 - keeps `labkit version` quick
     from labkit.images.library import ImageLibrary  # noqa: PLC0415 - as above
     from labkit.micro import MICRO, list_micro  # noqa: PLC0415 - as above
 
     library = ImageLibrary()
-    have = library.list()
-    show.table(
-        f"Image library ({library.folder})",
-        ("name", "file", "on disk", "virtual", "sha256", "added"),
-        [
-            (
-                entry.name,
-                entry.file,
-                show.size(entry.size),
-                show.size(entry.virtual_size),
-                entry.sha256[:12],
-                entry.added[:10],
-            )
-            for entry in have
-        ],
-    )
+    have, built = library.list(), list_micro()
     missing = [name for name in CATALOGUE if name not in {entry.name for entry in have}]
+    if as_json:
+        disks, systems = list(map(asdict, have)), list(map(_system_values, built))
+        show.plain({"library": disks, "can_be_pulled": missing, "system": systems})
+        return
+    show.table(f"Image library ({library.folder})", ENTRY_SHOWN, map(_entry_row, have))
     if missing:
         show.say(
             f"Can be downloaded with [bold]labkit image pull NAME[/bold]: {', '.join(missing)}"
         )
-    built = list_micro()
-    show.table(
-        "System images, which live in memory",
-        ("name", "folder", "size", "memory", "packages", "sha256 of its files"),
-        [
-            (
-                one.name,
-                one.folder,
-                show.size(one.size),
-                f"{one.memory_mib} MiB",
-                len(one.packages),
-                one.initrd_sha256[:12],
-            )
-            for one in built
-        ],
-    )
+    show.table("System images, which live in memory", SYSTEM_SHOWN, map(_system_row, built))
     if MICRO not in {one.name for one in built}:
         show.say("[bold]micro[/bold] is built when a VM needs it, or by labkit image build")
+
+
+def _entry_row(entry: LibraryImage) -> tuple[object, ...]:
+    return (
+        entry.name,
+        entry.file,
+        show.size(entry.size),
+        show.size(entry.virtual_size),
+        entry.sha256[:12],
+        entry.added[:10],
+    )
+
+
+def _system_row(one: MicroImage) -> tuple[object, ...]:
+    memory, digest = f"{one.memory_mib} MiB", one.initrd_sha256[:12]
+    return one.name, one.folder, show.size(one.size), memory, len(one.packages), digest
+
+
+def _system_values(one: MicroImage) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "folder": str(one.folder),
+        "size": one.size,
+        "memory_mib": one.memory_mib,
+        "packages": len(one.packages),
+        "kernel_sha256": one.kernel_sha256,
+        "initrd_sha256": one.initrd_sha256,
+    }
 
 
 @image.command()
@@ -166,11 +176,15 @@ def add(name: str, file: str) -> None:
 
 @image.command()
 @click.argument("name")
-def info(name: str) -> None:
+@as_json
+def info(name: str, as_json: bool) -> None:
     """Show what the library knows of NAME."""
     from labkit.images.library import ImageLibrary  # noqa: PLC0415 - keeps `labkit version` quick
 
     entry = ImageLibrary().info(name)
+    if as_json:
+        show.plain(asdict(entry))
+        return
     show.table(
         f"Image {entry.name}",
         ("what", "value"),

@@ -183,8 +183,9 @@ def _slices(lab: Lab) -> list[dict[str, object]]:
 @click.command()
 @click.argument("name", shell_complete=complete_slices)
 @yes_option
+@as_json
 @profile_option
-def down(name: str, yes: bool, profile: str | None) -> None:
+def down(name: str, yes: bool, as_json: bool, profile: str | None) -> None:
     """End all machines and links of the slice NAME, delete its disks, and forget it.
 
     You are asked first; where there is no terminal, in a script, --yes is needed.
@@ -198,18 +199,22 @@ def down(name: str, yes: bool, profile: str | None) -> None:
         net = known_slice(lab, name)
         held = len(net.record.allocation.everyone)
         question = f"End {held} VMs of slice {name}, with all that is on their disks?"
-        if held and not asked(question, yes=yes, default=False):
-            show.say("Nothing was done.")
-            return
-        try:
-            with watching(net.listen):
-                net.delete()
-        except KeyboardInterrupt:
-            show.err.print(
-                f"Stopped half-way. Go on: [bold]labkit down {name}[/bold]", soft_wrap=True
-            )
-            raise Exit(INTERRUPTED) from None
-        show.say(f"Slice {name} is gone.")
+        gone = not held or asked(question, yes=yes, default=False)
+        if gone:
+            _delete(net, name)
+    if as_json:
+        show.plain({"name": name, "gone": gone})
+    else:
+        show.say(f"Slice {name} is gone." if gone else "Nothing was done.")
+
+
+def _delete(net: LabSlice, name: str) -> None:
+    try:
+        with watching(net.listen):
+            net.delete()
+    except KeyboardInterrupt:
+        show.err.print(f"Stopped half-way. Go on: [bold]labkit down {name}[/bold]", soft_wrap=True)
+        raise Exit(INTERRUPTED) from None
 
 
 def wished(lab: Lab, target: str, name: str | None) -> Slice:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
 import rich_click as click
 from click.exceptions import Exit
 
 from labkit.cli import show
+from labkit.cli.labs import as_json
 from labkit.executor import Executor
 from labkit.local import LocalExecutor
+
+if TYPE_CHECKING:
+    from labkit.images.values import WorkerFacts
 
 
 @click.group()
@@ -23,6 +30,7 @@ def worker() -> None:
 @click.option("--known-hosts", type=click.Path(dir_okay=False), help="Instead of the user's own.")
 @click.option("--base-dir", default="~/vm_images", show_default=True, help="Images' folder there.")
 @click.option("--local", is_flag=True, help="HOST is this machine: run commands here, no SSH.")
+@as_json
 def check(
     host: str,
     user: str,
@@ -31,6 +39,7 @@ def check(
     known_hosts: str | None,
     base_dir: str,
     local: bool,
+    as_json: bool,
 ) -> None:
     """Check that HOST can be reached and has what labkit needs there.
 
@@ -50,6 +59,17 @@ def check(
             facts = QCOWManager(executor, base_dir).look(host)
     finally:
         executor.close()
+    ready = facts.qemu_img is not None
+    if as_json:
+        show.plain({"ready": ready, **asdict(facts)})
+    else:
+        _show_facts(host, facts)
+        show.say("[green]Ready.[/green]" if ready else "[red]Not ready.[/red]")
+    if not ready:
+        raise Exit(1)
+
+
+def _show_facts(host: str, facts: WorkerFacts) -> None:
     qemu = facts.qemu_img or "missing: sudo apt install qemu-utils"
     show.table(
         f"Worker {host}",
@@ -65,7 +85,3 @@ def check(
             ("VM disks", str(len(facts.overlays))),
         ],
     )
-    if facts.qemu_img is None:
-        show.say("[red]Not ready.[/red]")
-        raise Exit(1)
-    show.say("[green]Ready.[/green]")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,7 +14,7 @@ from labkit.engines import Belonging, Engine, HostsEngine
 from labkit.errors import UnknownSlice, UsageError
 from labkit.events import Listener, ignore
 from labkit.frames import frame
-from labkit.lab import doctor, reprs, tables
+from labkit.lab import doctor, faces, reprs, tables
 from labkit.lab.converging import preview, slice_id
 from labkit.lab.profiles import engine_of, store_of
 from labkit.lab.slice_handle import LabSlice
@@ -51,6 +53,10 @@ class Lab:
 
     def _repr_mimebundle_(self, **_options: Any) -> Bundle:
         return reprs.lab_bundle(self)
+
+    def _ipython_display_(self) -> None:
+        """With the live panels of its slices, where notebooks can show them."""
+        faces.display("lab", self)
 
     def __enter__(self) -> Self:
         return self
@@ -144,6 +150,32 @@ class Lab:
             ),
             tables.SLICES_COLUMNS,
         )
+
+    @property
+    def vms(self) -> pd.DataFrame:
+        """The VMs of all slices, looked at now: ``slice``, and the columns of `LabSlice.vms`."""
+        return self._of_all(lambda one: one.vms, tables.VMS_COLUMNS)
+
+    @property
+    def links(self) -> pd.DataFrame:
+        """The links of all slices, looked at now: ``slice``, and those of `LabSlice.links`."""
+        return self._of_all(lambda one: one.links, tables.LINKS_COLUMNS)
+
+    @property
+    def interfaces(self) -> pd.DataFrame:
+        """The interfaces of all VMs: ``slice``, and the columns of `LabSlice.interfaces`."""
+        return self._of_all(lambda one: one.interfaces, tables.INTERFACES_COLUMNS)
+
+    def _of_all(
+        self, table: Callable[[LabSlice], pd.DataFrame], columns: Mapping[str, str]
+    ) -> pd.DataFrame:
+        each = {}
+        for name in self._store.names():
+            one = self.slice(name)
+            with suppress(UnknownSlice):  # deleted just now
+                one.refresh()
+                each[name] = table(one)
+        return tables.joined_table(each, columns)
 
     def doctor(self, *, listener: Listener = ignore) -> pd.DataFrame:
         """What is wrong here: one row per thing that was looked at, on hosts and in the store.

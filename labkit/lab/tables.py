@@ -200,6 +200,14 @@ def _addresses(vm: VMWish, interface: str, internet: str | None) -> Iterable[str
     return vm.addresses_of(interface)
 
 
+def joined_table(each: Mapping[str, pd.DataFrame], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Tables of slices, by their names, as one with the column ``slice`` before the others."""
+    empty = frame([], {"slice": "string", **columns})
+    parts = [part.assign(slice=name).astype({"slice": "string"}) for name, part in each.items()]
+    filled = [part[empty.columns] for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else empty
+
+
 def events_table(told: Iterable[tuple[float, Event]]) -> pd.DataFrame:
     """One row per event, oldest first: ``time``, ``event`` (its kind in words), ``subject`` (VM,
     link, image …), ``host``, ``detail``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,11 @@ def test_an_image_is_added_shown_and_removed(disk: str, capsys: pytest.CaptureFi
     assert main(["image", "add", "tiny", disk]) == 0
     assert main(["image", "list"]) == 0
     assert "64.0 MiB" in capsys.readouterr().out
+    assert main(["image", "list", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["library"]
+    assert (told["name"], told["virtual_size"]) == ("tiny", 64 << 20)
+    assert main(["image", "info", "tiny", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == told
     assert main(["image", "info", "tiny"]) == 0
     assert "sha256" in capsys.readouterr().out
     assert main(["image", "rm", "tiny"]) == 0
@@ -149,6 +155,8 @@ def test_a_worker_that_does_not_answer_is_1(
 def test_this_machine_is_ready(disk: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["worker", "check", "localhost", "--local"]) == 0
     assert "Ready" in capsys.readouterr().out
+    assert main(["worker", "check", "localhost", "--local", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ready"] is True
 
 
 def test_a_worker_without_qemu_img_is_not_ready(
@@ -159,6 +167,8 @@ def test_a_worker_without_qemu_img_is_not_ready(
     shown = capsys.readouterr().out
     assert "apt install qemu-utils" in shown
     assert "Not ready" in shown
+    assert main(["worker", "check", "localhost", "--local", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["ready"] is False
 
 
 @pytest.mark.parametrize(

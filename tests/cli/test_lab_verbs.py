@@ -218,6 +218,8 @@ def test_what_is_usually_not_wanted_is_done_only_when_it_is_said(say: Say, route
     refused = say("down", "routed", answer=False)
     assert (refused.code, refused.out, len(refused.questions)) == (0, "Nothing was done.\n", 1)
     assert say("run", "h1", "--", "hostname").out == "h1\n"
+    kept = say("down", "routed", "--json", answer=False)
+    assert json.loads(kept.out) == {"name": "routed", "gone": False}
     assert say("down", "routed", answer=True).out == "Slice routed is gone.\n"
     assert say("down", "routed").code == 2  # there is no such slice
 

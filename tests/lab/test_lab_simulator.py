@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from labkit.errors import ProgramMissing, UsageError
+from labkit import steward
+from labkit.engines import HostsEngine
+from labkit.errors import ConnectionLost, ProgramMissing, UsageError, WorkerUnreachable
 from labkit.lab import Lab, LabSlice
+from labkit.machines import Machines
 from memory_lab import MemoryLab
 
 HOST = "localhost"
@@ -54,3 +57,16 @@ def test_stewards_are_started_and_machines_stay_as_they_are(lab: Lab, net: LabSl
 def test_a_lab_without_a_simulator_says_so(tmp_path: Path) -> None:
     with MemoryLab(tmp_path) as lab, pytest.raises(UsageError, match="memory has no simulator"):
         _ = lab.simulator
+
+
+def test_who_only_looks_starts_no_steward(lab: Lab, net: LabSlice) -> None:
+    net.deploy()
+    engine = lab.engine
+    assert isinstance(engine, HostsEngine)
+    served = engine.served(net.id, HOST)
+    lab.simulator.kill_steward(HOST)
+    for _ in range(2):
+        with pytest.raises((ConnectionLost, WorkerUnreachable)):
+            Machines(served, lab.simulator).list(revive=False)
+        assert steward.find(lab.simulator, HOST, net.id.key) is None
+    assert len(Machines(served, lab.simulator).list()) == 2

@@ -112,6 +112,21 @@ def test_a_slice_is_a_collection_of_its_vms(lab: MemoryLab) -> None:
     assert repr(net.get_link("a-b")).endswith(": absent>")
 
 
+def test_a_lab_has_the_tables_of_all_its_slices(lab: MemoryLab) -> None:
+    tables = {"vms": "vms", "links": "links", "interfaces": "interfaces"}
+    for name in tables:
+        assert getattr(lab, name).empty
+    lab.slice("empty")
+    net = pair(lab)
+    net.deploy()
+    for name in tables:
+        own, of_all = getattr(net, name), getattr(lab, name)
+        assert list(of_all.columns) == ["slice", *own.columns]
+        assert set(of_all["slice"]) == {"net"}
+        pd.testing.assert_frame_equal(of_all.drop(columns="slice"), own)
+    assert list(lab.vms["state"]) == ["running", "running"]
+
+
 # deploying
 
 

@@ -14,7 +14,7 @@ from IPython.display import publish_display_data
 
 from labkit.errors import LabError, LabkitError, UnknownSlice, UsageError
 from labkit.events import Converged, Event, GaveUp, MachineTold
-from labkit.lab import LabSlice, faces, reprs
+from labkit.lab import Lab, LabSlice, faces, reprs
 from labkit.lab.console_tail import console_tail
 from labkit.pace import PERIOD, Teller
 from labkit.progress import Progress
@@ -31,6 +31,7 @@ logger = logging.getLogger("labkit")
 LOOK_PERIOD = 1.5  # seconds between looks at the lab: each asks every host of the slice
 WISH_PERIOD = 1.0  # seconds until a wish that changed in a cell is shown
 TAIL_PERIOD = 2.0
+MOST_PANELS = 4  # of a lab, in one cell
 TWIN_PAUSE = 5.0  # what is saved may lag behind what is shown
 FACES = ("shell", "console", "screen")
 POWER: Mapping[str, str] = {
@@ -39,6 +40,14 @@ POWER: Mapping[str, str] = {
     "reboot": "rebooting",
     "power_off": "powering off",
 }
+
+
+def show_lab(lab: Lab) -> bool:
+    """Display a lab in the running cell: a table of its slices, and the panels of the first."""
+    publish_display_data(reprs.lab_bundle(lab))
+    for name in lab.store.names()[:MOST_PANELS]:
+        show_panel(lab.slice(name))
+    return True
 
 
 def show_panel(slice_: LabSlice) -> bool:

@@ -1,4 +1,4 @@
-"""The progress of a cell in a real kernel: it is shown below the cell, whoever else asks things."""
+"""What a cell shows in a real kernel: progress, whoever else asks things, and a whole lab."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ REPLY_SECONDS = 60
 LAB = """
 import pathlib, tempfile, threading
 from paper_lab import paper_lab
-net = paper_lab(pathlib.Path(tempfile.mkdtemp())).slice("ospf")
+lab = paper_lab(pathlib.Path(tempfile.mkdtemp()))
+net = lab.slice("ospf")
 net.add_vm("r1")
 was_asked = threading.Event()
 """
@@ -74,3 +75,13 @@ def test_it_is_below_its_cell_though_a_page_was_answered_meanwhile(
     shown = [one for one in told if one["msg_type"].endswith("display_data")]
     assert "as wished" in shown[-1]["content"]["data"]["text/plain"]
     assert {one["parent_header"]["msg_id"] for one in shown} == {cell}
+
+
+def test_a_lab_is_a_table_and_the_panels_of_its_slices(client: BlockingKernelClient) -> None:
+    told_until(client, execute(client, LAB), "idle")
+    told = told_until(client, execute(client, "lab.slice('core')\nlab"), "idle")
+    shown = [one["content"]["data"] for one in told if one["msg_type"] == "display_data"]
+    texts = [one["text/plain"] for one in shown]
+    assert "slices: core, ospf" in texts[0]
+    panels = [one for one in shown if "application/vnd.jupyter.widget-view+json" in one]
+    assert len(panels) == 2
