@@ -139,13 +139,20 @@ class Steward:
         except WorkerUnreachable:  # it hung up just now, and nothing was sent
             return self._connected(revive=revive).start(verb, facts, data)
 
-    def listen(self, listener: Listener) -> None:
-        """Tell a function of all events, in the reader thread: it must be quick, never raise."""
+    def listen(self, listener: Listener, *, revive: bool = True) -> None:
+        """Tell a function of all events, in the reader thread: it must be quick, never raise.
+
+        `revive` is that of `start`; where it raises, the function is told nothing.
+        """
         with self._lock:
             self._listeners.append(listener)
             if self._link is not None and self._link.alive and len(self._listeners) > 1:
                 return
-        self.call("subscribe")
+        try:
+            self.call("subscribe", revive=revive)
+        except BaseException:
+            self.ignore(listener)
+            raise
 
     def ignore(self, listener: Listener) -> None:
         """Tell it no more."""

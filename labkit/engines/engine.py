@@ -114,7 +114,10 @@ class Engine(Protocol):
     def listen(
         self, slice_id: SliceId, host: str, listener: Callable[[Facts], None]
     ) -> Callable[[], None]:
-        """Tell a function what happens to the machines; returns the way to stop that."""
+        """Tell a function what happens to the machines; returns the way to stop that.
+
+        Who listens changes nothing: where the steward has ended, that is `WorkerUnreachable`.
+        """
 
     def checks(self, tell: Listener) -> tuple[Check, ...]:
         """Whether each host is ready for slices; tries out what can only be known by trying."""

@@ -259,8 +259,14 @@ class HostsEngine:
     def listen(
         self, slice_id: SliceId, host: str, listener: Callable[[Facts], None]
     ) -> Callable[[], None]:
-        served = self.served(slice_id, host)
-        served.listen(listener)
+        served = self._connected(slice_id, host) or self._find(slice_id, host)
+        if served is None:
+            raise WorkerUnreachable(
+                f"nothing can be heard of slice {slice_id.name} on {host}",
+                why="its steward has ended",
+                fix="Deploy again, or run a command on one of its machines: both start it.",
+            )
+        served.listen(listener, revive=False)
         return lambda: served.ignore(listener)
 
     def served(self, slice_id: SliceId, host: str) -> Steward:

@@ -16,7 +16,14 @@ from labkit import rules, spec
 from labkit.calls import Facts
 from labkit.captures import Capture
 from labkit.engines import Engine, SliceId
-from labkit.errors import Interrupted, LabkitError, MachineUnknown, UnknownSlice
+from labkit.errors import (
+    ConnectionLost,
+    Interrupted,
+    LabkitError,
+    MachineUnknown,
+    UnknownSlice,
+    WorkerUnreachable,
+)
 from labkit.events import Event, GaveUp, Listener, Listeners, MachineTold
 from labkit.executor import Result, fan_out
 from labkit.lab import faces, reprs, tables
@@ -451,7 +458,9 @@ class LabSlice:
             for host in self._hears.keys() - serving:
                 self._hears.pop(host)()  # another one serves the slice there when it comes back
             for host in serving - self._hears.keys():
-                self._hears[host] = self._engine.listen(self.id, host, partial(self._hear, host))
+                hear = partial(self._hear, host)
+                with suppress(WorkerUnreachable, ConnectionLost):  # it has ended since the look
+                    self._hears[host] = self._engine.listen(self.id, host, hear)
 
     def _hear(self, host: str, facts: Facts) -> None:
         subject = str(facts.get("name") or facts.get("link") or "")
