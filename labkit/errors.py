@@ -59,6 +59,7 @@
             ├── OverlayExists       (FileExistsError)    never overwritten
             ├── DiskTooSmall        (ValueError)         asked for less than the base image holds
             ├── DiskFull            (OSError)
+            ├── SystemImageDamaged  (ValueError)         its files are not what was built
             └── BuildError                               the micro image cannot be built
                 ├── MirrorMissing       (LookupError)        no package mirror is known
                 ├── MirrorUnreachable   (ConnectionError)    no answer, or not a sensible one
@@ -129,6 +130,7 @@ __all__ = [
     "StoreError",
     "StoreTooNew",
     "StoreUnreadable",
+    "SystemImageDamaged",
     "TransferError",
     "UnknownFlavor",
     "UnknownImage",
@@ -532,6 +534,12 @@ class DiskFull(ImageError, OSError):
     """There is no room for the image."""
 
     code = "disk-full"
+
+
+class SystemImageDamaged(ImageError, ValueError):
+    """A file of a system image has not the checksum it was built with."""
+
+    code = "system-image-damaged"
 
 
 class BuildError(ImageError):

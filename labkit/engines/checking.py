@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.acceleration import qemu_version
 from labkit.engines.engine import Check
-from labkit.errors import LabError, ProgramMissing
+from labkit.errors import LabError, ProgramMissing, SystemImageDamaged
 from labkit.events import Listener
 from labkit.programs import qemu
 
@@ -59,12 +59,18 @@ class Checker:
             yield self._bad("QEMU", error.why, INSTALL_QEMU)
             return
         yield self._ok("QEMU", version)
-        image = self._engine.find_image(self._host)
+        image = self._image()
+        yield image
+        yield self._acceleration(can_boot=image.state == "ok", has_kvm=facts["kvm"])
+
+    def _image(self) -> Check:
+        try:
+            image = self._engine.find_image(self._host)
+        except SystemImageDamaged as error:
+            return self._bad("micro image", error.why, error.fix)
         if image is None:
-            yield self._note("micro image", "it is not built yet", BUILD)
-        else:
-            yield self._ok("micro image", image.kernel.kernel.rpartition("/")[0])
-        yield self._acceleration(can_boot=image is not None, has_kvm=facts["kvm"])
+            return self._note("micro image", "it is not built yet", BUILD)
+        return self._ok("micro image", image.kernel.kernel.rpartition("/")[0])
 
     def _acceleration(self, *, can_boot: bool, has_kvm: bool) -> Check:
         if not can_boot:

@@ -17,13 +17,14 @@ from labkit.engines.belongings import find_belongings, remove_belonging
 from labkit.engines.checking import Checker
 from labkit.engines.doing import Doer
 from labkit.engines.engine import Belonging, Check, IsStopping, SliceId, Survey
-from labkit.engines.system_images import MICRO, SystemImage, SystemImages
+from labkit.engines.system_images import SystemImage, SystemImages
 from labkit.errors import CommandTimeout, ConnectionLost, NoRoom, WorkerUnreachable
 from labkit.events import Listener, ignore
 from labkit.executor import Executor, fan_out
 from labkit.images.manager import QCOWManager
 from labkit.links import Links
 from labkit.machines import Machine, Machines
+from labkit.micro import MICRO
 from labkit.observed import Observed
 from labkit.plan import Plan, Step
 from labkit.plan.steps import MakeOverlay, StartMachine
