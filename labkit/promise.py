@@ -24,6 +24,9 @@ class Port(NamedTuple):
     machine: int
     nic: int
 
+    def __str__(self) -> str:
+        return f"{self.machine}:{self.nic}"
+
 
 @dataclass(frozen=True, slots=True)
 class NicSpec:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from labkit.allocate import Allocation
 from labkit.calls import Facts
+from labkit.check_states import CheckState
+from labkit.errors import CommandTimeout, ConnectionLost, WorkerUnreachable
 from labkit.events import Listener
 from labkit.links import Links
 from labkit.machines import Machine
@@ -16,6 +18,7 @@ from labkit.plan import Plan, Step
 from labkit.room import Host
 
 IsStopping = Callable[[], bool]
+OUT_OF_REACH = (WorkerUnreachable, ConnectionLost, CommandTimeout)  # a host cannot be asked now
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Check:
 
     host: str
     check: str
-    state: str
+    state: CheckState
     detail: str
     fix: str = ""
 

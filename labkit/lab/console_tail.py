@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from labkit import markup
 from labkit.errors import LabkitError
+from labkit.machine_problems import tail_of
 
-TAIL_BYTES, TAIL_LINES = 4000, 6
+TAIL_BYTES = 4000
 
 
 class HasVMs(Protocol):
@@ -22,5 +22,4 @@ def console_tail(vms: HasVMs, name: str) -> str:
         said = vms[name].console_log(TAIL_BYTES)
     except LabkitError as error:
         return f"(its console cannot be read: {error.what})"
-    found = [line for line in markup.readable(said, most=10_000).split("\n") if line.strip()]
-    return "\n".join(found[-TAIL_LINES:])
+    return tail_of(said)
