@@ -90,11 +90,7 @@ def build_micro(
         on_event(ImageBuildStage("localhost", name, "wait"))
 
     with full_disk_is_said(home), exclusive(home / "lock", waiting):
-        lock = current_lock(home)
-        added = lock.add if wanted is None else wanted
-        if refresh or lock.add != added:
-            base = shelf.newest() if refresh else shipped_lock()
-            lock = shelf.with_added(base, added)
+        lock = _wanted_lock(home, shelf, wanted, refresh=refresh)
         image = _undamaged(load(home, name, lock), folder)
         cached = image is not None
         if image is None:
@@ -102,6 +98,17 @@ def build_micro(
         _keep_lock(home, lock)
     on_event(ImageBuilt("localhost", name, image.size, time.monotonic() - began, cached))
     return image
+
+
+def _wanted_lock(
+    home: Path, shelf: Shelf, wanted: tuple[str, ...] | None, *, refresh: bool
+) -> Lock:
+    """What the image is made of: as it was, unless other or newer packages are wanted."""
+    lock = current_lock(home)
+    added = lock.add if wanted is None else wanted
+    if not refresh and lock.add == added:
+        return lock
+    return shelf.with_added(shelf.newest() if refresh else shipped_lock(), added)
 
 
 def refresh_lock(
