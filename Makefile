@@ -15,7 +15,9 @@ ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 LAB_ARGS ?=
 # What the widgets' bundles are made of: an installation makes them anew when it has changed.
 SCRIPTS := $(wildcard widgets/js/*.json widgets/js/*.mjs widgets/js/src/*) widgets/hatch_build.py
-QUICK := not ssh and not browser and not slow and not vm
+# While you work, properties are tried with few examples, and what takes long is left to CI.
+export THOROUGH ?= $(CI)
+QUICK = not ssh and not browser and not slow and not vm$(if $(THOROUGH),, and not thorough)
 
 .PHONY: help demo lab test test-all check units notebooks notebooks-real notebooks-save test-engine test-js test-ssh test-vm test-browser test-slow wheel-image docs benchmarks format clean
 
@@ -31,6 +33,7 @@ lab: $(VENV)/.notebook ## Open JupyterLab on the quickstart notebook
 
 test: $(VENV)/.dev check units test-js notebooks ## The quick suite: checks, units, simulator, real qemu-img, notebooks
 
+test-all: export THOROUGH := 1
 test-all: test test-ssh test-vm notebooks-real test-browser test-slow ## Everything: real SSH, real machines, a real browser
 
 check: $(VENV)/.dev ## Style, types and floors

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labkit.executor import Executor
+from thorough import examples
 
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 SHELL = st.text("'\"\\$`;&|<>(){}[]*?!~#=- \t\nab%", max_size=40)
@@ -17,7 +18,7 @@ class ArgumentProperty:
 
     @pytest.mark.slow
     @settings(
-        max_examples=60,
+        max_examples=examples(60),
         suppress_health_check=[
             HealthCheck.function_scoped_fixture,
             HealthCheck.differing_executors,

@@ -7,9 +7,11 @@ import signal
 import pytest
 from hypothesis import settings
 
+from thorough import examples
+
 pytest_plugins = ["sshd_server", "jupyter_in_browser"]
 
-settings.register_profile("labkit", deadline=None, derandomize=True)
+settings.register_profile("labkit", deadline=None, derandomize=True, max_examples=examples())
 settings.load_profile("labkit")
 
 

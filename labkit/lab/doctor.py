@@ -111,7 +111,8 @@ def orphan_check(orphan: Belonging) -> Check:
     if orphan.young:
         fix = "It is young: another labkit may be at work. Look again in a minute."
         return Check(orphan.host, "orphan", NOTE, detail, fix)
-    return Check(orphan.host, "orphan", BAD, detail, "Remove it: labkit doctor --fix")
+    fix = "Remove it: labkit doctor --fix; unless it is of another LABKIT_DATA_DIR than this."
+    return Check(orphan.host, "orphan", BAD, detail, fix)
 
 
 def checks_table(checks: Iterable[Check]) -> pd.DataFrame:

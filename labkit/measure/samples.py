@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, nan, sqrt
 from typing import Any
@@ -19,6 +19,8 @@ LEAST_MS, LEAST_SHARE = 1.0, 0.001  # what is no deviation, however little was a
 RELATIVE = 0.05
 PIECE, PIECES = 10, 20  # packets at least, and how many pieces: to tell a pace
 ENOUGH_OFFERED = 1.1  # times the rate: with less, the sender may be what was measured
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +117,18 @@ def read(text: str, clock: Sequence[tuple[float, float]]) -> Side:
 class _Clock:
     """Turns a machine's time into ours: words travel with delay, and the fastest with the least.
 
-    Its clock may run a little fast or slow, so it is a line through the fastest words of the
-    beginning and of the end.
+    Its clock may run a little fast or slow, and words may be late for long, never early. So it is
+    the line that no word lies below, where it is nearest to all of them.
     """
 
     def __init__(self, heard: Sequence[tuple[float, float]]) -> None:
-        third = max(1, len(heard) // 3)
-        (self._at, first), (end, last) = (
-            min(((there, here - there) for there, here in some), key=lambda pair: pair[1])
-            for some in (heard[:third], heard[-third:])
+        hull = _lower_hull((there, here - there) for there, here in heard)
+        middle = statistics.fmean(there for there, _ in heard)
+        (self._at, self._offset), (end, last) = next(
+            (edge for edge in itertools.pairwise(hull) if edge[1][0] >= middle),
+            (hull[-1], hull[-1]),
         )
-        self._offset = first
-        self._drift = (last - first) / (end - self._at) if end > self._at else 0.0
+        self._drift = (last - self._offset) / (end - self._at) if end > self._at else 0.0
 
     def ours(self, there: float) -> float:
         return there + self._offset + (there - self._at) * self._drift
@@ -213,20 +215,23 @@ def _pace(times: Sequence[float]) -> float:
 
 def _steady(times: Sequence[float]) -> float:
     """The pace of a piece: packets may be late and never early, so their lower hull shows it."""
-    hull: list[tuple[int, float]] = []
-    for point in enumerate(times):
-        while len(hull) > 1 and _turns_right(hull[-2], hull[-1], point):
-            hull.pop()
-        hull.append(point)
     (first, began), (last, ended) = max(
-        itertools.pairwise(hull), key=lambda edge: edge[1][0] - edge[0][0]
+        itertools.pairwise(_lower_hull(enumerate(times))), key=lambda edge: edge[1][0] - edge[0][0]
     )
     return (ended - began) / (last - first)
 
 
-def _turns_right(
-    one: tuple[int, float], middle: tuple[int, float], other: tuple[int, float]
-) -> bool:
+def _lower_hull(points: Iterable[Point]) -> list[Point]:
+    """The points that no line between two others passes below; they come from left to right."""
+    hull: list[Point] = []
+    for point in points:
+        while len(hull) > 1 and _turns_right(hull[-2], hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    return hull
+
+
+def _turns_right(one: Point, middle: Point, other: Point) -> bool:
     run, rise = middle[0] - one[0], middle[1] - one[1]
     return run * (other[1] - one[1]) <= rise * (other[0] - one[0])
 

@@ -13,6 +13,7 @@ from disk_images import HOST, Worker, make_base, needs_qemu_img
 from labkit.errors import InvalidArgument, LabkitError
 from labkit.images.library import ImageLibrary
 from labkit.images.manager import QCOWManager
+from thorough import examples
 
 pytestmark = [pytest.mark.qemu_img, needs_qemu_img]
 
@@ -37,7 +38,7 @@ def tree(home: Path) -> set[str]:
 
 text = st.text(max_size=20) | st.from_regex(r"[a-zA-Z0-9_.*;$`'\" /~-]{1,20}", fullmatch=True)
 good = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,62}", fullmatch=True)
-few = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=examples(25), suppress_health_check=[HealthCheck.too_slow])
 
 
 @few

@@ -14,9 +14,10 @@ from labkit.observed import Observed
 from labkit.testing.cut import CutEngine
 from memory_lab import MemoryLab, memory_folder, rows_left
 from slice_worlds import two_hosts_and_a_router, wishes, worlds
+from thorough import examples
 
 pytestmark = pytest.mark.timeout(300)  # each example is a whole life of a slice
-laws = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+laws = settings(max_examples=examples(25), suppress_health_check=[HealthCheck.too_slow])
 
 
 def neighbour(lab: MemoryLab) -> Observed:

@@ -23,6 +23,7 @@ pytestmark = [
 ]
 PORTS = [(1, 0), (2, 0)]
 NONE = Impairment()
+TRIES = 3  # a host that is busy with other things holds packets up as well
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +49,21 @@ def links(lab: MachinesLab, machines: list[Machine]) -> Links:
 
 
 def between(
-    machines: list[Machine], out: tuple[Impairment, Impairment], packets: int = 4000
+    machines: list[Machine], out: tuple[Impairment, ...], packets: int = 4000, tries: int = 1
 ) -> pd.DataFrame:
     ends = [
         End(machine.name, machine.guest, "eth0", sends=sends)
         for machine, sends in zip(machines, out, strict=False)
     ]
-    return measure_link("cable", ends, packets=packets)
+    table = measure_link("cable", ends, packets=packets)
+    return table if table["ok"].all() or tries == 1 else between(machines, out, packets, tries - 1)
 
 
 def test_each_direction_is_measured_on_its_own(links: Links, machines: list[Machine]) -> None:
     slow = Impairment(delay_ms=50)
     lossy = Impairment(delay_ms=20, loss=0.3)
     links.set("cable", seed=1, out=dict(zip(PORTS, (slow, lossy), strict=True)))
-    table = between(machines[:2], (slow, lossy))
+    table = between(machines[:2], (slow, lossy), tries=TRIES)
     assert list(table.columns) == list(MEASURE_COLUMNS)
     assert table.dtypes.astype(str).to_dict() == MEASURE_COLUMNS
     assert table["ok"].all(), table.to_string()
@@ -76,7 +78,7 @@ def test_each_direction_is_measured_on_its_own(links: Links, machines: list[Mach
 def test_a_rate_is_measured_under_load(links: Links, machines: list[Machine]) -> None:
     one, other = Impairment(rate_bit=5_000_000), Impairment(rate_bit=1_000_000, delay_ms=10)
     links.set("cable", out=dict(zip(PORTS, (one, other), strict=True)))
-    table = between(machines[:2], (one, other), packets=500)
+    table = between(machines[:2], (one, other), packets=500, tries=TRIES)
     found = table.set_index(["from", "quantity"])["measured"]
     assert found["r1", "rate"] == pytest.approx(5, rel=0.05)
     assert found["r2", "rate"] == pytest.approx(1, rel=0.05)
@@ -111,14 +113,10 @@ def test_nothing_is_left_and_progress_is_told(links: Links, machines: list[Machi
 
 def test_every_end_of_a_segment_sends_and_receives(links: Links, machines: list[Machine]) -> None:
     ports = [(1, 0), (2, 0), (3, 0)]
-    delays = [Impairment(delay_ms=n) for n in (10, 20, 30)]
+    delays = tuple(Impairment(delay_ms=n) for n in (10, 20, 30))
     links.set("cable", ports, out=dict(zip(ports, delays, strict=True)))
     assert links.attach() == 0
-    ends = [
-        End(machine.name, machine.guest, "eth0", sends=delay)
-        for machine, delay in zip(machines, delays, strict=True)
-    ]
-    table = measure_link("cable", ends, packets=300)
+    table = between(machines, delays, packets=300, tries=TRIES)
     links.set("cable", PORTS, out={})
     assert set(table["from"]) == set(table["to"]) == {"r1", "r2", "r3"}
     delay = table[table["quantity"] == "delay"]

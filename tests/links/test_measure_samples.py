@@ -106,6 +106,20 @@ def test_delay_is_told_whatever_the_clocks_show(delay: float, drift: float) -> N
     assert row["ok"]
 
 
+@pytest.mark.parametrize(("began", "ended"), [(0.0, 0.45), (0.55, 1.0), (0.25, 0.6)])
+def test_a_machine_that_was_slow_to_speak_for_long_has_the_same_delay(
+    began: float, ended: float
+) -> None:
+    sender, receiver = sent_through(Impairment(delay_ms=20))
+    words = list(receiver.clock)
+    for number in range(int(began * len(words)), int(ended * len(words))):
+        words[number] = (words[number][0], words[number][1] + 80_000)
+    slow = replace(receiver, clock=tuple(words))
+    row = next(rows(Asked.of(Impairment(delay_ms=20), NONE), sender, slow, SIZE))
+    assert row["measured"] == pytest.approx(20, abs=1.0)
+    assert row["ok"]
+
+
 @pytest.mark.parametrize("jitter", [5.0, 20.0, 50.0])
 def test_jitter_is_told_apart_from_delay(jitter: float) -> None:
     found = measured(Impairment(delay_ms=60, jitter_ms=jitter))

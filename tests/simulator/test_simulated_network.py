@@ -20,6 +20,7 @@ from labkit.simulator.net.nic import Nic
 from labkit.simulator.net.stack import Stack
 from labkit.simulator.net.tcp_connection import Connection
 from labkit.simulator.net.wire import Arp, Datagram, Icmp, Packet, Reassembly, Segment
+from thorough import examples
 
 FOUR = st.integers(1, 2**32 - 2).map(IPv4Address)
 SIX = st.integers(1, 2**128 - 2).map(IPv6Address)
@@ -165,7 +166,7 @@ class Line:
             self.times.call_later(0.01, lambda: self._arrive(1 - side, reset))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.integers(0, 2**32), st.sampled_from([0.0, 0.05, 0.2]), st.binary(max_size=9000).map(bytes)
 )

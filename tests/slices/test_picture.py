@@ -17,6 +17,7 @@ from labkit.picture_text import Rect, text_width
 from labkit.templates import TEMPLATES, template
 from labkit.wish import Slice
 from slice_worlds import two_hosts_and_a_router, wishes
+from thorough import examples
 
 SVG = "{http://www.w3.org/2000/svg}"
 STATES = st.sampled_from([*VM_LOOKS, "ready", "io-error"])
@@ -89,7 +90,7 @@ def test_every_vm_and_every_end_is_in_the_picture(wish: Slice) -> None:
 
 
 @given(shapes())
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_no_word_covers_another_and_no_card_another(wish: Slice) -> None:
     svg = topology_svg(wish, states=dict.fromkeys([wish.vms[0].name], "running"))
     words = [room_of(text) for text in root_of(svg).iter(f"{SVG}text")]
@@ -102,7 +103,7 @@ def test_no_word_covers_another_and_no_card_another(wish: Slice) -> None:
 
 
 @given(shapes(), STATES, LINK_STATES)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_it_lies_within_its_frame_and_has_nothing_a_viewer_would_take_out(
     wish: Slice, state: str, link_state: str
 ) -> None:

@@ -28,6 +28,7 @@ from labkit.store.process import Process
 from labkit.wish import Slice
 from slice_store import Clock, decide, wished
 from slice_worlds import two_hosts_and_a_router, wishes
+from thorough import examples
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_a_slice_is_the_same_after_everything_is_closed(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["labkit.db"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30))
 @given(wishes(), wishes())
 def test_every_allocation_survives(store: Store, first: Slice, second: Slice) -> None:
     for wish in (first, second):
@@ -139,6 +140,7 @@ TAKE_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
 from labkit.store import Store
+from thorough import examples
 store = Store(Path(sys.argv[1]), clock=lambda: 1000.0)
 with store.lease("net") as lease:
     store.begin(lease, "start machine", "r1", "here", "it is new")

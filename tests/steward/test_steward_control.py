@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from labkit.errors import CommandTimeout, StewardProblem
 from labkit.steward import Steward
 from steward_host import StewardHost, frame, steward_host, wait_until
+from thorough import examples
 
 
 def packed(facts: object, data: bytes = b"") -> bytes:
@@ -83,7 +84,7 @@ def test_any_garbage_leaves_it_alive() -> None:
     with steward_host() as host:
         client = host.ensure()
 
-        @settings(max_examples=60)
+        @settings(max_examples=examples(60))
         @given(st.lists(st.binary(max_size=80), max_size=4))
         def throw(pieces: list[bytes]) -> None:
             with host.raw() as rude:
@@ -112,7 +113,7 @@ def test_any_arguments_get_exactly_one_answer() -> None:
     with steward_host() as host:
         client = host.ensure()
 
-        @settings(max_examples=150)
+        @settings(max_examples=examples(150))
         @given(VERBS, st.dictionaries(NAMES, VALUES))
         def ask(verb: str, facts: dict[str, object]) -> None:
             with host.raw() as rude:

@@ -17,6 +17,7 @@ from labkit_widgets.editor_check import check
 from labkit_widgets.editor_draft import Draft, draft_of
 from labkit_widgets.editor_state import EditorState, choices
 from slice_worlds import two_hosts_and_a_router, wishes
+from thorough import examples
 
 
 def problems(draft: Draft) -> dict[str, str]:
@@ -335,4 +336,4 @@ class Person(RuleBasedStateMachine):
 
 
 TestPerson = Person.TestCase
-TestPerson.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestPerson.settings = settings(max_examples=examples(60), stateful_step_count=25, deadline=None)
