@@ -140,7 +140,6 @@ TAKE_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
 from labkit.store import Store
-from thorough import examples
 store = Store(Path(sys.argv[1]), clock=lambda: 1000.0)
 with store.lease("net") as lease:
     store.begin(lease, "start machine", "r1", "here", "it is new")
