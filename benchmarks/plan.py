@@ -12,9 +12,10 @@ from typing import TypeVar
 
 from labkit.allocate import allocate, empty
 from labkit.observed import Observed
-from labkit.plan import plan, simulate
+from labkit.plan import plan
 from labkit.promise import Promise, promise
 from labkit.room import Host
+from labkit.testing.simulate import simulate
 from labkit.wish import Slice, VMWish
 from labkit.wish.links import LinkWish
 from labkit.wish.vms import vm_wish

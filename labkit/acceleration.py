@@ -61,7 +61,7 @@ def qemu_version(executor: Executor, host: str) -> str:
         raise ProgramMissing(
             f"cannot start machines on {host}",
             why=f"there is no {qemu.PROGRAM}",
-            fix="Install it there (Debian, Ubuntu: apt install qemu-system-x86).",
+            fix=qemu.INSTALL,
         )
     return result.check().text.splitlines()[0]
 

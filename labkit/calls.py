@@ -271,9 +271,16 @@ class Link:
         with self._lock:
             self._calls.pop(number, None)
 
-    def wait_closed(self) -> None:
-        """Until the other side has closed it."""
-        self._thread.join(WRITE_TIMEOUT)
+    def wait_closed(self, timeout: float = WRITE_TIMEOUT) -> None:
+        """Until the other side has closed it; raises `CommandTimeout` when it does not."""
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise CommandTimeout(
+                f"{self.where} has not ended",
+                why=f"it was told to, and its connection is open after {timeout:g} s",
+                fix="Look at the state of the slice, then ask again.",
+                timeout=timeout,
+            )
 
     def _run(self) -> None:
         try:

@@ -11,17 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from labkit import events, rules
-from labkit.errors import (
-    AuthenticationRefused,
-    DuplicateError,
-    HostKeyChanged,
-    HostKeyUnknown,
-    ImageError,
-    LabkitError,
-    ProgramMissing,
-    UsageError,
-    WorkerUnreachable,
-)
+from labkit.deployment_disks import Disks
+from labkit.errors import DuplicateError, LabkitError, UsageError
 from labkit.executor import Executor, fan_out
 from labkit.images.manager import OverlayRequest, QCOWManager
 from labkit.model import (
@@ -43,15 +34,6 @@ logger = logging.getLogger("labkit")
 
 FIRST_VNC_PORT = 5901
 LAST_PORT = 65535
-NOTHING_MADE = (  # errors after which it is sure that no disk of the request is there
-    UsageError,
-    ImageError,
-    WorkerUnreachable,
-    HostKeyUnknown,
-    HostKeyChanged,
-    AuthenticationRefused,
-    ProgramMissing,
-)
 
 
 class DeploymentAPI:
@@ -85,8 +67,7 @@ class DeploymentAPI:
         self._lock = threading.Lock()
         self._vms: dict[int, VM] = {}
         self._in_progress: dict[int, VMRequest] = {}
-        self._leftovers: dict[tuple[str, str], str] = {}  # (worker, path) -> why
-        self._unknown: set[tuple[str, str]] = set()  # those of them that may never have been made
+        self._disks = Disks(self.qcow_manager)
 
     def __repr__(self) -> str:
         return f"<DeploymentAPI on {self.remote_executor!r}: {len(self._vms)} VMs>"
@@ -116,8 +97,7 @@ class DeploymentAPI:
         """
         from labkit.frames import LEFTOVERS_COLUMNS, frame  # noqa: PLC0415 - as above
 
-        with self._lock:
-            items = list(self._leftovers.items())
+        items = self._disks.leftovers.items()
         rows = ({"worker_ip": host, "qcow_image": path, "why": why} for (host, path), why in items)
         return frame(rows, LEFTOVERS_COLUMNS)
 
@@ -226,8 +206,7 @@ class DeploymentAPI:
                     self._vm(request, path) for request, path in zip(wanted, paths, strict=True)
                 ]
                 self._vms.update((vm.vm_id, vm) for vm in made)
-                for vm in made:
-                    self._leftovers.pop((vm.worker_ip, vm.qcow_image or ""), None)
+            self._disks.settled((vm.worker_ip, vm.qcow_image or "") for vm in made)
         return made
 
     def delete_vm(self, vm: VM | Mapping[str, Any]) -> None:
@@ -244,7 +223,7 @@ class DeploymentAPI:
             self._forget(value)
             return
         host = rules.host(value.get("worker_ip"))
-        self._delete_disks(host, [rules.overlay_path(path, "qcow_image")])
+        self._disks.delete(host, [rules.overlay_path(path, "qcow_image")])
         self._forget(value)
 
     def clean_up(self) -> pd.DataFrame:
@@ -252,18 +231,9 @@ class DeploymentAPI:
 
         Of a disk whose making was interrupted only what was made by that very request is deleted.
         """
-        with self._lock:
-            waiting = sorted(self._leftovers)
-            unknown = {key for key in waiting if key in self._unknown}
-        for host, group in itertools.groupby(waiting, key=lambda item: item[0]):
-            keys = list(group)
+        for host, group in itertools.groupby(sorted(self._disks.leftovers), key=lambda one: one[0]):
             with self._never_raising("delete leftovers", "disks", host):
-                unsure = [path for path_host, path in keys if (path_host, path) in unknown]
-                self.qcow_manager.take_back(host, unsure)
-                self._settled((host, path) for path in unsure)
-                doomed = [path for _, path in keys if path not in unsure]
-                self._delete_disks(host, doomed)
-                for path in doomed:
+                for path in self._disks.clean_up(host, [path for _, path in group]):
                     self._forget({"worker_ip": host, "qcow_image": path})
         return self.leftovers
 
@@ -280,7 +250,7 @@ class DeploymentAPI:
             if isinstance(outcome, Exception):
                 continue
             if failed:
-                self._take_back(host, outcome)
+                self._disks.take_back(host, outcome)
             else:
                 paths.update(
                     (request.vm_id, path)
@@ -291,7 +261,6 @@ class DeploymentAPI:
         return [paths[request.vm_id] for request in wanted]
 
     def _create_on(self, host: str, group: Sequence[VMRequest]) -> list[str] | Exception:
-        """The disks' paths, or the error as a value: other workers' disks depend on it."""
         overlays = [
             OverlayRequest(
                 request.vm_name,
@@ -306,53 +275,7 @@ class DeploymentAPI:
             )
             for request in group
         ]
-        keys = [(host, f"{self.qcow_manager.base_dir}/{overlay.file}") for overlay in overlays]
-        with self._lock:  # known before the first effect: whatever interrupts us, it can be found
-            self._unknown.update(keys)
-            self._leftovers.update(
-                (key, "may be there: its making was interrupted") for key in keys
-            )
-        try:
-            made = self.qcow_manager.create_overlays(host, overlays)
-        except NOTHING_MADE as error:
-            self._settled(keys)
-            return error
-        except Exception as error:  # noqa: BLE001 - a listener may raise anything; a value here
-            with self._lock:
-                self._leftovers.update((key, f"may be there: {error}") for key in keys)
-            return error
-        with self._lock:
-            self._unknown.difference_update(keys)
-            self._leftovers.update((key, "made for a VM that was not recorded") for key in keys)
-        return made
-
-    def _take_back(self, host: str, paths: list[str]) -> None:
-        try:
-            self._delete_disks(host, paths)
-        except LabkitError as error:
-            logger.warning("disks left behind on %s after a failed creation: %s", host, error)
-
-    def _delete_disks(self, host: str, paths: list[str]) -> None:
-        """Recorded as left over first: if this is interrupted, they are known."""
-        with self._lock:
-            self._leftovers.update(((host, path), "being deleted") for path in paths)
-        try:
-            self.qcow_manager.delete_overlays(host, paths)
-        except UsageError:
-            self._settled((host, path) for path in paths)
-            raise
-        except LabkitError as error:
-            with self._lock:
-                self._leftovers.update(((host, path), str(error)) for path in paths)
-            raise
-        self._settled((host, path) for path in paths)
-
-    def _settled(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Nothing of these disks is in doubt any more."""
-        with self._lock:
-            for key in keys:
-                self._leftovers.pop(key, None)
-                self._unknown.discard(key)
+        return self._disks.create(host, overlays)
 
     def _vm(self, request: VMRequest, path: str) -> VM:
         self.vnc_port_counter += 1

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Literal
 
 from labkit.errors import NoAgent, UnknownFlavor
 from labkit.model import FLAVORS
+
+Dialect = Literal["cloud-config", "script"]
 
 MEMORY_FLOOR_MB = 96  # below it the micro system hangs without a word
 
@@ -17,7 +20,7 @@ class Size:
 
     `image` is the name of a system image or the path of a base image on the manager. `agent`
     tells whether the system answers labkit's lanes; a system without it takes its settings only
-    when it starts.
+    when it starts, written in its `dialect`: "script" where it has no cloud-init.
     """
 
     cores: int
@@ -25,8 +28,10 @@ class Size:
     disk_gb: float | None
     image: str
     agent: bool
+    dialect: Dialect = "cloud-config"
 
 
+_DIALECTS: dict[str, Dialect] = {"cirros": "script"}
 SIZES: dict[str, Size] = {
     "micro": Size(cores=1, memory_mb=128, disk_gb=None, image="micro", agent=True),
     **{
@@ -36,6 +41,7 @@ SIZES: dict[str, Size] = {
             disk_gb=flavor.disk_gb,
             image=flavor.image,
             agent=False,
+            dialect=_DIALECTS.get(name, "cloud-config"),
         )
         for name, flavor in FLAVORS.items()
     },

@@ -114,14 +114,7 @@ class Guest:
         the command.
         """
         argv = _argv(command)
-        facts: dict[str, Any] = {"stdin": bool(input), "timeout": timeout}
-        facts["shell" if isinstance(command, str) else "argv"] = (
-            command if isinstance(command, str) else list(argv)
-        )
-        if cwd is not None:
-            facts["cwd"] = cwd
-        if env:
-            facts["env"] = dict(env)
+        facts = {"stdin": bool(input), "timeout": timeout, **_request(argv, command, cwd, env)}
         data = input.encode() if isinstance(input, str) else input
         what = f"run {shlex.quote(command) if isinstance(command, str) else show(argv)}"
         with self._asked("guest-run", what, "in", **facts) as call, _fed(call, data):
@@ -316,6 +309,21 @@ def _argv(command: str | Sequence[str]) -> tuple[str, ...]:
     if not argv or not all(isinstance(word, str) and "\0" not in word for word in argv):
         rules.invalid("command", command, "a text, or a sequence of texts that is not empty")
     return argv
+
+
+def _request(
+    argv: tuple[str, ...],
+    command: str | Sequence[str],
+    cwd: str | None,
+    env: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """What is to run, and where, as the steward is asked for it."""
+    facts: dict[str, Any] = {"shell": command} if isinstance(command, str) else {"argv": list(argv)}
+    if cwd is not None:
+        facts["cwd"] = cwd
+    if env:
+        facts["env"] = dict(env)
+    return facts
 
 
 @contextmanager

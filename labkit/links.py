@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from labkit.calls import Facts
 from labkit.captures import Capture
 from labkit.errors import LinkError, StewardProblem
 from labkit.frames import frame
+from labkit.promise import Port
 from labkit.steward import Steward
 from labkit.wish.links import Impairment
 
@@ -34,16 +35,6 @@ LINKS_COLUMNS = {
     "over_rate": "int64",
     "queue_full": "int64",
 }
-
-
-class Port(NamedTuple):
-    """One NIC on the host: the machine's number there, and the NIC's number in it."""
-
-    machine: int
-    nic: int
-
-    def __str__(self) -> str:
-        return f"{self.machine}:{self.nic}"
 
 
 @dataclass(frozen=True, slots=True)

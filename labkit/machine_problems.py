@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from labkit import markup
 from labkit.errors import (
     GuestError,
     GuestGone,
@@ -27,16 +27,17 @@ from labkit.errors import (
     StewardProblem,
     TransferError,
 )
+from labkit.programs import qemu
 
 TAIL_LINES = 6
-_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])")
+MOST_LINES = 10_000
 _Say = Callable[[dict[str, Any]], str]
 
 
 def tail_of(console: str, lines: int = TAIL_LINES) -> str:
     """The last lines on a console as they read, without its escape sequences."""
-    plain = _ESCAPES.sub("", console).replace("\r", "")
-    return "\n".join([line for line in plain.split("\n") if line.strip()][-lines:])
+    found = markup.readable(console, most=MOST_LINES).split("\n")
+    return "\n".join([line for line in found if line.strip()][-lines:])
 
 
 @contextmanager
@@ -101,7 +102,6 @@ def _said(text: str) -> _Say:
 
 _RESTART = "Start it again; its disk, if it has one, is as it was."
 _LOOK = "Look at its state before you ask again."
-_INSTALL = "Install it there (Debian, Ubuntu: apt install qemu-system-x86)."
 _SPACE = "Make room there, or set LABKIT_RUN_DIR to a folder that you may write to."
 _SHORTER = "Set LABKIT_RUN_DIR on that host to a folder with a shorter path."
 
@@ -128,7 +128,7 @@ _PROBLEMS: dict[str, tuple[type[LabError], _Say, str]] = {
         _SHORTER,
     ),
     "not-writable": (MachineNotStarted, lambda p: f"{p['path']}: {p['reason']}", _SPACE),
-    "program-missing": (ProgramMissing, lambda p: f"there is no {p['program']}", _INSTALL),
+    "program-missing": (ProgramMissing, lambda p: f"there is no {p['program']}", qemu.INSTALL),
     "qemu-died": (MachineNotStarted, _not_started, ""),
     "qemu-silent": (
         MachineStuck,

@@ -181,10 +181,10 @@ class _Picture:
                 beside = (drawn[pair] - (together[pair] - 1) / 2) * 18
                 drawn[pair] += 1
             for one, two in _pairs(link):
-                line = _beside(self.places[min(one, two)], self.places[max(one, two)], beside)
+                line = Line(self.places[min(one, two)], self.places[max(one, two)]).moved(beside)
                 line = line if one < two else Line(line.end, line.start)
                 ends = link.ends if len(link.ends) == 2 else (_end_at(link, one), "")
-                line = _clipped(line, self.cards[one], self.cards[two])
+                line = line.between(self.cards[one], self.cards[two])
                 found.append(_Cable(link, (ends[0], ends[1]), line))
         return found
 
@@ -201,7 +201,7 @@ class _Picture:
             self._draw_vm(pen, vm)
         if not self.wish.vms:
             pen.text("no VMs yet", Point(52, 10), 12)
-        frame = _frame([*page.taken, *((Rect(0, 0, 104, 20),) if not self.wish.vms else ())])
+        frame = Rect.holding([*page.taken, *((Rect(0, 0, 104, 20),) if not self.wish.vms else ())])
         looks = self._legend()
         foot, height = legend_rows(looks, max(frame.right - frame.left, 260))
         pen.legend(foot, Point(frame.left, frame.bottom + 18))
@@ -295,7 +295,7 @@ class _Picture:
         pen.cable(lines, [part for line in lines for part in line.outside(hidden)], look)
         for rect, text, name in labels:
             if name == link.name:
-                pen.text(text, rect_middle(rect), 10)
+                pen.text(text, rect.middle, 10)
         if len(link.ends) > 2:
             pen.switch(
                 self.cards[f":{link.name}"],
@@ -373,32 +373,6 @@ def _pairs(link: LinkWish) -> Iterator[tuple[str, str]]:
 
 def _end_at(link: LinkWish, vm: str) -> str:
     return next(end for end in link.ends if end.partition(":")[0] == vm)
-
-
-def _beside(one: Point, two: Point, by: float) -> Line:
-    """The line between two places, moved to its side."""
-    length = Line(one, two).length or 1.0
-    x, y = -(two.y - one.y) / length * by, (two.x - one.x) / length * by
-    return Line(Point(one.x + x, one.y + y), Point(two.x + x, two.y + y))
-
-
-def _clipped(line: Line, first: Rect, last: Rect) -> Line:
-    start, end = first.within(line), last.within(line)
-    return Line(line.at(start[1] if start else 0.0), line.at(end[0] if end else 1.0))
-
-
-def rect_middle(rect: Rect) -> Point:
-    """The middle of a rectangle."""
-    return Point((rect.left + rect.right) / 2, (rect.top + rect.bottom) / 2)
-
-
-def _frame(rects: list[Rect]) -> Rect:
-    return Rect(
-        min(rect.left for rect in rects),
-        min(rect.top for rect in rects),
-        max(rect.right for rect in rects),
-        max(rect.bottom for rect in rects),
-    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from labkit.picture_layout import Point
@@ -44,6 +44,20 @@ class Rect(NamedTuple):
     def around(cls, middle: Point, width: float, height: float) -> Rect:
         x, y = middle
         return cls(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+    @classmethod
+    def holding(cls, rects: Sequence[Rect]) -> Rect:
+        """The smallest with all of these inside."""
+        return cls(
+            min(rect.left for rect in rects),
+            min(rect.top for rect in rects),
+            max(rect.right for rect in rects),
+            max(rect.bottom for rect in rects),
+        )
+
+    @property
+    def middle(self) -> Point:
+        return Point((self.left + self.right) / 2, (self.top + self.bottom) / 2)
 
     def meets(self, other: Rect) -> bool:
         return (
@@ -90,6 +104,17 @@ class Line(NamedTuple):
     def length(self) -> float:
         across, down = self.end.x - self.start.x, self.end.y - self.start.y
         return float((across * across + down * down) ** 0.5)
+
+    def moved(self, by: float) -> Line:
+        """The same line, so far to its side."""
+        (start, end), length = self, self.length or 1.0
+        x, y = -(end.y - start.y) / length * by, (end.x - start.x) / length * by
+        return Line(Point(start.x + x, start.y + y), Point(end.x + x, end.y + y))
+
+    def between(self, first: Rect, last: Rect) -> Line:
+        """What is left of it from the edge of one rectangle to that of another."""
+        start, end = first.within(self), last.within(self)
+        return Line(self.at(start[1] if start else 0.0), self.at(end[0] if end else 1.0))
 
     def outside(self, rects: Iterable[Rect]) -> Iterator[Line]:
         """What is left of it where rectangles hide the rest, without stumps."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from labkit.allocate import Allocation, VMAllocation
+from labkit.flavors import Dialect
 from labkit.wish import FileWish, Impairment, LinkWish, Route, Slice, VMWish, split_end
 from labkit.wish.addresses import host_of
 
@@ -22,6 +23,9 @@ class Port(NamedTuple):
 
     machine: int
     nic: int
+
+    def __str__(self) -> str:
+        return f"{self.machine}:{self.nic}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class MachineSpec:
     address that eth0 has there, None where it leads nowhere.
 
     `seed` is the mark of the settings that a system without labkit's agent gets at its start,
-    from its `guest`; it is empty where they are made later.
+    from its `guest` and in its `dialect`; it is empty where they are made later.
     """
 
     name: str
@@ -62,6 +66,7 @@ class MachineSpec:
     agent: bool
     screen: bool = False
     seed: str = ""
+    dialect: Dialect = "cloud-config"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +189,7 @@ def _machine(vm: VMWish, place: VMAllocation, guest: GuestSpec) -> MachineSpec:
         agent=size.agent,
         screen=vm.screen,
         seed="" if size.agent else _seed(guest),
+        dialect=size.dialect,
     )
 
 

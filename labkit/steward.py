@@ -7,7 +7,6 @@ effect is unknown; the next request connects again, and starts the steward again
 from __future__ import annotations
 
 import json
-import re
 import threading
 from types import TracebackType
 from typing import Any, Self
@@ -24,9 +23,9 @@ from labkit.errors import (
 )
 from labkit.executor import DEFAULT_TIMEOUT, Executor
 from labkit.remote import pack
+from labkit.remote.shared import RUN_KEY
 from labkit.remote.steward.control import PROTOCOL
 
-KEY = re.compile(r"[0-9a-f]{8}")
 START_TIMEOUT = 60.0
 
 
@@ -43,7 +42,7 @@ def find(executor: Executor, host: str, key: str) -> Steward | None:
 
 
 def _start(executor: Executor, host: str, key: str, program: bytes) -> Facts:
-    if not isinstance(key, str) or not KEY.fullmatch(key):
+    if not isinstance(key, str) or not RUN_KEY.fullmatch(key):
         rules.invalid("key", key, "8 hexadecimal digits")
     command = remote.program("start", key, pack.steward_build(), labkit.__version__)
     result = executor.run(host, command, stdin=program, timeout=START_TIMEOUT).check()
@@ -139,13 +138,20 @@ class Steward:
         except WorkerUnreachable:  # it hung up just now, and nothing was sent
             return self._connected(revive=revive).start(verb, facts, data)
 
-    def listen(self, listener: Listener) -> None:
-        """Tell a function of all events, in the reader thread: it must be quick, never raise."""
+    def listen(self, listener: Listener, *, revive: bool = True) -> None:
+        """Tell a function of all events, in the reader thread: it must be quick, never raise.
+
+        `revive` is that of `start`; where it raises, the function is told nothing.
+        """
         with self._lock:
             self._listeners.append(listener)
             if self._link is not None and self._link.alive and len(self._listeners) > 1:
                 return
-        self.call("subscribe")
+        try:
+            self.call("subscribe", revive=revive)
+        except BaseException:
+            self.ignore(listener)
+            raise
 
     def ignore(self, listener: Listener) -> None:
         """Tell it no more."""

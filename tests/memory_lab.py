@@ -20,16 +20,17 @@ from labkit.lab import Lab
 from labkit.links import Links
 from labkit.machines import Machine
 from labkit.observed import Observed
-from labkit.plan import Plan, Step, simulate
+from labkit.plan import Plan, Step
 from labkit.room import Host
 from labkit.store import Store
+from labkit.testing.simulate import simulate
 from slice_worlds import HOSTS
 
 TABLES = ("slices", "vms", "links", "vlan_pools", "leases", "intents")
 
 
 class MemoryEngine:
-    """Does steps as `labkit.plan.simulate` says, and refuses those that do not fit the world."""
+    """Does steps as `labkit.testing.simulate` says, and refuses those that do not fit the world."""
 
     name = "memory"
     is_real = False

@@ -9,8 +9,9 @@ import pandas as pd
 from labkit.errors import LabkitError
 from labkit.frames import frame
 from labkit.observed import Observed
-from labkit.plan import plan, simulate
+from labkit.plan import plan
 from labkit.plan_frame import plan_frame
+from labkit.testing.simulate import simulate
 from labkit.wish import Slice
 from slice_worlds import promised
 

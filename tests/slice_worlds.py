@@ -22,9 +22,10 @@ from labkit.observed import (
     links_still_there,
     vms_still_there,
 )
-from labkit.plan import plan, simulate
+from labkit.plan import plan
 from labkit.promise import NicSpec, Port, Promise, promise
 from labkit.room import Host
+from labkit.testing.simulate import simulate
 from labkit.wish import Impairment, Slice
 
 SLICE_UUID = "6f0c4d4e-3f1c-4c57-8a3f-0d4a5c5f2a11"

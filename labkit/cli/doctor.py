@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 from click.exceptions import Exit
 
+from labkit.check_states import BAD, NOTE, OK
 from labkit.cli import show
 from labkit.cli.around import asked
 from labkit.cli.labs import as_json, lab_of, profile_option, yes_option
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from labkit.lab import Lab
 
-COLOURS = {"ok": "green", "note": "yellow", "bad": "red"}
+COLOURS = {OK: "green", NOTE: "yellow", BAD: "red"}
 
 
 @click.command()
@@ -48,7 +49,7 @@ def doctor(fix: bool, yes: bool, as_json: bool, profile: str | None) -> None:
             show.plain(show.records(found))
         else:
             _show(found)
-        if (found["state"] == "bad").any():
+        if (found["state"] == BAD).any():
             raise Exit(1)
 
 
@@ -63,7 +64,7 @@ def _show(found: pd.DataFrame) -> None:
             if row.fix:
                 show.say(f"{' ' * (width + 10)}[dim]{show.escape(str(row.fix))}[/dim]")
     counts = found["state"].value_counts()
-    bad, notes = int(counts.get("bad", 0)), int(counts.get("note", 0))
+    bad, notes = int(counts.get(BAD, 0)), int(counts.get(NOTE, 0))
     show.say()
     if bad:
         show.say(f"[red]{bad} bad[/red], {notes} to note.")

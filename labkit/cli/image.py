@@ -13,6 +13,7 @@ from labkit.cli import show
 from labkit.cli.labs import as_json
 from labkit.errors import UnknownImage
 from labkit.events import Event, ImageBuildStage, ImageBuilt, PackageProgress
+from labkit.progress import STAGES
 
 if TYPE_CHECKING:
     from labkit.images.library import LibraryImage
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
 
 ENTRY_SHOWN = ("name", "file", "on disk", "virtual", "sha256", "added")
 SYSTEM_SHOWN = ("name", "folder", "size", "memory", "packages", "sha256 of its files")
-STAGES = {
-    "wait": "waiting for another process that builds it",
-    "index": "reading the mirror's list of packages",
-    "unpack": "unpacking its packages",
-    "pack": "packing kernel and files",
-}
 
 
 @click.group()

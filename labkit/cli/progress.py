@@ -1,12 +1,9 @@
-"""Work on a slice as it goes on: from events to lines on a terminal, or in a log."""
+"""Work on a slice as it goes on: from its state to lines on a terminal, or in a log."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -15,28 +12,30 @@ from rich.table import Table
 from rich.text import Text
 
 from labkit.cli import show
-from labkit.cli.image import STAGES
 from labkit.events import (
     Converged,
     Event,
-    GuestWaiting,
     ImageBuildStage,
     ImageBuilt,
     ImageCopied,
-    ImageCopyProgress,
-    ImageCopyWaiting,
     Listener,
-    PackageProgress,
     PlanMade,
-    StepBegun,
     StepDone,
     StepFailed,
 )
+from labkit.pace import Teller
+from labkit.progress import BUILD, COPY, STAGES, Activity, Progress, Waiting, Work
 
 Listen = Callable[[Listener], Callable[[], None]]
+# What a VM last said on its console.
+ReadTail = Callable[[str], str]
 
 MOST_LINES = 12
+MOST_TAILS = 2  # a page of console is no progress any more
+TAIL_PERIOD = 2.0  # seconds between looks at the consoles of who is late
 DOING = {
+    BUILD: "is built, once:",
+    COPY: "is copied",
     "start steward": "starts what serves the slice",
     "stop steward": "ends what served the slice",
     "start machine": "starts",
@@ -54,107 +53,42 @@ DOING = {
 }
 
 
-@dataclass
-class Activity:
-    """What somebody is doing, since when, and how far it is where that is known."""
+def render(work: Work, tails: dict[str, str]) -> RenderableType:
+    """What a terminal shows of work that goes on; `tails` are what late guests have said."""
+    head = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=work.steps or None, completed=work.done, width=24)
+    head.add_row(work.count or "looking", bar, f"{work.seconds:.0f} s", f"[dim]{work.rest}[/dim]")
+    lines = Table.grid(padding=(0, 2))
+    waiting = {one.vm: one.what for one in work.waiting}
+    for one in work.active[:MOST_LINES]:
+        share = "" if one.share is None else f"{one.share:.0%}"
+        words = Text(_doing(one, waiting), style="dim", overflow="ellipsis", no_wrap=True)
+        lines.add_row(f"  {_subject(one)}", words, f"{one.seconds:.0f} s", share)
+    if len(work.active) > MOST_LINES:
+        lines.add_row(f"  and {len(work.active) - MOST_LINES} more", "", "", "")
+    late = [_late(one, tails[one.vm]) for one in work.late if one.vm in tails]
+    return Group(head, lines, *late[:MOST_TAILS])
 
-    words: str
-    since: float
-    share: float | None = None
+
+def _subject(one: Activity) -> str:
+    return "system image" if one.kind == BUILD else one.subject
 
 
-class Progress:
-    """What events have told so far. They come from any thread."""
+def _doing(one: Activity, waiting: dict[str, str]) -> str:
+    words = DOING.get(one.kind, one.kind)
+    if one.kind == "configure guest" and one.subject in waiting:
+        return f"{words}: {waiting[one.subject]}"
+    return f"{words} {one.detail}".rstrip()
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._began = clock()
-        self._planned = self._began
-        self._steps = self._done = 0
-        self._expected: float | None = None
-        self._active: dict[str, Activity] = {}
-        self._packages: dict[str, int] = {}
-        self.seconds: float | None = None
 
-    def __call__(self, event: Event) -> None:
-        with self._lock:
-            self._note(event)
+def late_words(one: Waiting, tail: str) -> str:
+    """Who is late, and the last words on its console."""
+    said = "".join(f"\n    {line}" for line in (tail or "(nothing)").split("\n"))
+    return f"{one.vm} is late: {one.what}, {one.seconds:.0f} s. On its console:{said}"
 
-    def _note(self, event: Event) -> None:
-        match event:
-            case PlanMade():
-                self._steps = self._done + event.steps
-                self._expected, self._planned = event.expected, self._clock()
-            case StepBegun():
-                self._begin(event.subject, DOING.get(event.kind, event.kind))
-            case GuestWaiting():
-                active = self._active.get(event.subject)
-                if active is not None:
-                    active.words = f"boots: {event.waiting_for}"
-            case StepDone():
-                self._done += 1
-                self._active.pop(event.subject, None)
-            case StepFailed():
-                self._active.pop(event.subject, None)
-            case Converged():
-                self.seconds = event.seconds
-            case _:
-                self._note_image(event)
 
-    def _note_image(self, event: Event) -> None:
-        match event:
-            case ImageBuildStage():
-                self._begin(f"image {event.subject}", STAGES.get(event.stage, event.stage))
-            case PackageProgress():
-                self._packages[event.subject] = event.done
-                self._tell_download(sum(self._packages.values()))
-            case ImageBuilt():
-                self._active.pop(f"image {event.subject}", None)
-            case ImageCopyProgress():
-                self._begin(event.subject, f"is copied to {event.host}")
-                share = event.done / event.total if event.total else None
-                self._active[event.subject].share = share
-            case ImageCopyWaiting():
-                self._begin(event.subject, "is being copied by another labkit")
-            case ImageCopied():
-                self._active.pop(event.subject, None)
-
-    def _begin(self, subject: str, words: str) -> None:
-        old = self._active.get(subject)
-        since = old.since if old is not None else self._clock()
-        self._active[subject] = Activity(words, since)
-
-    def _tell_download(self, size: int) -> None:
-        for subject, active in self._active.items():
-            if subject.startswith("image "):
-                active.words = f"downloading packages: {show.size(size)}"
-
-    def left(self) -> str:
-        """How long it will take, as far as it is known."""
-        if self._expected is None:
-            return ""
-        rest = self._expected - (self._clock() - self._planned)
-        if rest < 0:
-            return f"longer than the usual {self._expected:.0f} s"
-        return f"about {rest:.0f} s left"
-
-    def render(self) -> RenderableType:
-        """What a terminal shows while it goes on."""
-        with self._lock:
-            now = self._clock()
-            head = Table.grid(padding=(0, 2))
-            counted = f"{self._done} of {self._steps} steps" if self._steps else "looking"
-            bar = ProgressBar(total=self._steps or None, completed=self._done, width=24)
-            head.add_row(counted, bar, f"{now - self._began:.0f} s", f"[dim]{self.left()}[/dim]")
-            lines = Table.grid(padding=(0, 2))
-            for subject, active in list(self._active.items())[:MOST_LINES]:
-                share = "" if active.share is None else f"{active.share:.0%}"
-                words = Text(active.words, style="dim", overflow="ellipsis", no_wrap=True)
-                lines.add_row(f"  {subject}", words, f"{now - active.since:.0f} s", share)
-            if len(self._active) > MOST_LINES:
-                lines.add_row(f"  and {len(self._active) - MOST_LINES} more", "", "", "")
-        return Group(head, lines)
+def _late(one: Waiting, tail: str) -> Text:
+    return Text(late_words(one, tail), style="yellow", overflow="ellipsis", no_wrap=True)
 
 
 def log_line(event: Event) -> str | None:
@@ -176,30 +110,75 @@ def log_line(event: Event) -> str | None:
     return None
 
 
-@contextmanager
-def watching(listen: Listen | None = None) -> Iterator[Progress]:
-    """Shows on standard error what events tell; `listen` begins to tell them, if it is given."""
-    progress = Progress() if show.err.is_terminal else _Logging()
-    with ExitStack() as stack:
-        if show.err.is_terminal:
-            stack.enter_context(
-                Live(
-                    get_renderable=progress.render,
-                    console=show.err,
-                    transient=True,
-                    refresh_per_second=5,
-                )
-            )
-        if listen is not None:
-            stack.callback(listen(progress))
-        yield progress
+class Watch:
+    """Hears events from any thread, and knows what to show of them."""
+
+    def __init__(self, console: ReadTail | None = None) -> None:
+        self._progress = Progress()
+        self._progress.begin()
+        self._console = console
+        self._tails: dict[str, str] = {}
+        self.seconds: float | None = None  # of a deployment that has done something
+
+    def __call__(self, event: Event) -> None:
+        self._progress.heard(event)
+        if isinstance(event, Converged):
+            self.seconds = event.seconds
+
+    def look(self) -> None:
+        """Read the consoles of guests that are late; it may take as long as their host takes."""
+        if self._console is not None:
+            self._tails = {
+                one.vm: self._console(one.vm) for one in self._progress.work.late[:MOST_TAILS]
+            }
+
+    def render(self) -> RenderableType:
+        """For a terminal."""
+        return render(self._progress.work, self._tails)
 
 
-class _Logging(Progress):
-    """Writes lines as well."""
+class _Logging(Watch):
+    """Writes lines as they come, for a log: who is late is told once."""
+
+    def __init__(self, console: ReadTail | None = None) -> None:
+        super().__init__(console)
+        self._told: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         super().__call__(event)
         line = log_line(event)
         if line is not None:
             show.note(line)
+
+    def look(self) -> None:
+        super().look()
+        for one in self._progress.work.late:
+            if one.vm in self._tails and one.vm not in self._told:
+                self._told.add(one.vm)
+                show.note(late_words(one, self._tails[one.vm]))
+
+
+@contextmanager
+def watching(listen: Listen | None = None, *, console: ReadTail | None = None) -> Iterator[Watch]:
+    """Shows on standard error what events tell; `listen` begins to tell them, if it is given.
+
+    With `console`, what a guest that is late has said last is shown, too.
+    """
+    watch = Watch(console) if show.err.is_terminal else _Logging(console)
+    with ExitStack() as stack:
+        if show.err.is_terminal:
+            stack.enter_context(
+                Live(
+                    get_renderable=watch.render,
+                    console=show.err,
+                    transient=True,
+                    refresh_per_second=5,
+                )
+            )
+        if console is not None:
+            teller = Teller(watch.look)
+            teller.every = TAIL_PERIOD
+            stack.callback(teller.close)
+        if listen is not None:
+            stack.callback(listen(watch))
+        yield watch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,9 @@ def up(target: str, name: str | None, yes: bool, as_json: bool, profile: str | N
 
 
 def _deploy(net: LabSlice) -> None:
-    with watching(net.listen) as progress:
+    from labkit.lab.console_tail import console_tail  # noqa: PLC0415 - keeps `labkit version` quick
+
+    with watching(net.listen, console=partial(console_tail, net)) as progress:
         net.deploy()
     if progress.seconds is not None:
         show.note(f"Deployed in {progress.seconds:.1f} s.")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from labkit import steward
 from labkit.engines import looking
-from labkit.engines.engine import Belonging
-from labkit.errors import CommandTimeout, ConnectionLost, MachineStuck, WorkerUnreachable
+from labkit.engines.engine import OUT_OF_REACH, Belonging
+from labkit.errors import MachineStuck
 from labkit.machines import Machines
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 RUN_FOLDER, DISK, MACHINE = "run folder", "disk", "machine"
 GROWN_UP = 60.0  # seconds; a younger folder may be of a slice that is made right now
-OUT_OF_REACH = (WorkerUnreachable, ConnectionLost, CommandTimeout)
 
 
 def find_belongings(engine: HostsEngine, host: str) -> list[Belonging]:

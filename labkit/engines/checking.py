@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from labkit.acceleration import qemu_version
+from labkit.check_states import BAD, NOTE, OK
 from labkit.engines.engine import Check
-from labkit.errors import LabError, ProgramMissing
+from labkit.errors import LabError, ProgramMissing, SystemImageDamaged
 from labkit.events import Listener
 from labkit.programs import qemu
 
@@ -21,7 +22,6 @@ FOLDER_FIXES = {
     "folder-unsafe": "Remove that folder, or set LABKIT_RUN_DIR there to one of yours.",
     "not-writable": "Set LABKIT_RUN_DIR there to a folder of yours.",
 }
-INSTALL_QEMU = "Install it there (Debian, Ubuntu: apt install qemu-system-x86)."
 INSTALL_IMG = "For VMs with disks install it there (Debian, Ubuntu: apt install qemu-utils)."
 BUILD = "It is built when it is first needed; or now: labkit image build"
 
@@ -45,7 +45,7 @@ class Checker:
     def _programs(self, facts: dict[str, Any]) -> Iterator[Check]:
         old = tuple(map(int, facts["python"].split(".")[:2])) < OLDEST_PYTHON
         fix = "Install python3 3.8 or newer there." if old else ""
-        yield Check(self._host, "python", "bad" if old else "ok", facts["python"], fix)
+        yield Check(self._host, "python", BAD if old else OK, facts["python"], fix)
         version = self._engine.disks().look(self._host).qemu_img
         if version is None:
             yield self._note("qemu-img", "there is none", INSTALL_IMG)
@@ -56,15 +56,21 @@ class Checker:
         try:
             version = qemu_version(self._engine.executor, self._host)
         except ProgramMissing as error:
-            yield self._bad("QEMU", error.why, INSTALL_QEMU)
+            yield self._bad("QEMU", error.why, qemu.INSTALL)
             return
         yield self._ok("QEMU", version)
-        image = self._engine.find_image(self._host)
+        image = self._image()
+        yield image
+        yield self._acceleration(can_boot=image.state == OK, has_kvm=facts["kvm"])
+
+    def _image(self) -> Check:
+        try:
+            image = self._engine.find_image(self._host)
+        except SystemImageDamaged as error:
+            return self._bad("micro image", error.why, error.fix)
         if image is None:
-            yield self._note("micro image", "it is not built yet", BUILD)
-        else:
-            yield self._ok("micro image", image.kernel.kernel.rpartition("/")[0])
-        yield self._acceleration(can_boot=image is not None, has_kvm=facts["kvm"])
+            return self._note("micro image", "it is not built yet", BUILD)
+        return self._ok("micro image", image.kernel.kernel.rpartition("/")[0])
 
     def _acceleration(self, *, can_boot: bool, has_kvm: bool) -> Check:
         if not can_boot:
@@ -93,10 +99,10 @@ class Checker:
         yield self._bad("run folder", f"{code.replace('-', ' ')}: {said}", FOLDER_FIXES[code])
 
     def _ok(self, check: str, detail: str) -> Check:
-        return Check(self._host, check, "ok", detail)
+        return Check(self._host, check, OK, detail)
 
     def _note(self, check: str, detail: str, fix: str) -> Check:
-        return Check(self._host, check, "note", detail, fix)
+        return Check(self._host, check, NOTE, detail, fix)
 
     def _bad(self, check: str, detail: str, fix: str) -> Check:
-        return Check(self._host, check, "bad", detail, fix)
+        return Check(self._host, check, BAD, detail, fix)

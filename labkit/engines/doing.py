@@ -35,7 +35,6 @@ from labkit.plan.steps import (
     StopSteward,
 )
 from labkit.programs import nocloud, qemu, qemu_img
-from labkit.promise import MachineSpec
 from labkit.remote.steward.egress import GATEWAY_NIC
 from labkit.steward import Steward
 from labkit.wish import FileWish, Impairment
@@ -153,7 +152,7 @@ class Doer:
         if spec.disk_gb is not None:
             disks.append(qemu.Disk(self._engine.disk_path(self._host, spec.overlay)))
         if not spec.agent:
-            seed = nocloud.seed_iso(guest, f"{spec.uuid}-{spec.seed}", dialect=_dialect(spec))
+            seed = nocloud.seed_iso(guest, f"{spec.uuid}-{spec.seed}", dialect=spec.dialect)
             path = f"{steward.facts['folder']}/m{step.index}/{SEED_FILE}"
             disks.append(qemu.Disk(path, "raw", read_only=True))
         system = self._engine.system_image(spec, self._tell)
@@ -244,11 +243,6 @@ class Doer:
                 )
 
         return stop_here
-
-
-def _dialect(spec: MachineSpec) -> nocloud.Dialect:
-    """How the image reads its seed: cirros has no cloud-init, and runs what is a script."""
-    return "script" if "cirros" in posixpath.basename(spec.image) else "cloud-config"
 
 
 def _put(guest: Guest, file: FileWish) -> None:

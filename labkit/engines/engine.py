@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from labkit.allocate import Allocation
 from labkit.calls import Facts
+from labkit.check_states import CheckState
+from labkit.errors import CommandTimeout, ConnectionLost, WorkerUnreachable
 from labkit.events import Listener
 from labkit.links import Links
 from labkit.machines import Machine
@@ -16,6 +18,7 @@ from labkit.plan import Plan, Step
 from labkit.room import Host
 
 IsStopping = Callable[[], bool]
+OUT_OF_REACH = (WorkerUnreachable, ConnectionLost, CommandTimeout)  # a host cannot be asked now
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Check:
 
     host: str
     check: str
-    state: str
+    state: CheckState
     detail: str
     fix: str = ""
 
@@ -114,7 +117,10 @@ class Engine(Protocol):
     def listen(
         self, slice_id: SliceId, host: str, listener: Callable[[Facts], None]
     ) -> Callable[[], None]:
-        """Tell a function what happens to the machines; returns the way to stop that."""
+        """Tell a function what happens to the machines; returns the way to stop that.
+
+        Who listens changes nothing: where the steward has ended, that is `WorkerUnreachable`.
+        """
 
     def checks(self, tell: Listener) -> tuple[Check, ...]:
         """Whether each host is ready for slices; tries out what can only be known by trying."""

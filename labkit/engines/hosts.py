@@ -12,18 +12,20 @@ from labkit import remote, steward
 from labkit.acceleration import Finding, find_acceleration, qemu_version
 from labkit.allocate import Allocation
 from labkit.calls import Facts
+from labkit.check_states import OK
 from labkit.engines import looking
 from labkit.engines.belongings import find_belongings, remove_belonging
 from labkit.engines.checking import Checker
 from labkit.engines.doing import Doer
-from labkit.engines.engine import Belonging, Check, IsStopping, SliceId, Survey
-from labkit.engines.system_images import MICRO, SystemImage, SystemImages
-from labkit.errors import CommandTimeout, ConnectionLost, NoRoom, WorkerUnreachable
+from labkit.engines.engine import OUT_OF_REACH, Belonging, Check, IsStopping, SliceId, Survey
+from labkit.engines.system_images import SystemImage, SystemImages
+from labkit.errors import ConnectionLost, NoRoom, WorkerUnreachable
 from labkit.events import Listener, ignore
 from labkit.executor import Executor, fan_out
 from labkit.images.manager import QCOWManager
 from labkit.links import Links
 from labkit.machines import Machine, Machines
+from labkit.micro import MICRO
 from labkit.observed import Observed
 from labkit.plan import Plan, Step
 from labkit.plan.steps import MakeOverlay, StartMachine
@@ -34,7 +36,6 @@ from labkit.steward import Steward
 
 RESERVED_MB = 256  # of a host's memory, for everything that is no machine
 SURVEY_TIMEOUT = 60.0
-OUT_OF_REACH = (WorkerUnreachable, ConnectionLost, CommandTimeout)
 
 
 class HostsEngine:
@@ -171,7 +172,7 @@ class HostsEngine:
     def checks(self, tell: Listener) -> tuple[Check, ...]:
         if not self.is_real:
             detail = "all of it is in this program's memory"
-            return tuple(Check(host, "simulator", "ok", detail) for host in self._hosts)
+            return tuple(Check(host, "simulator", OK, detail) for host in self._hosts)
         each = fan_out(lambda host: Checker(self, host, tell).checks(), self._hosts)
         return tuple(check for checks in each for check in checks)
 
@@ -259,8 +260,14 @@ class HostsEngine:
     def listen(
         self, slice_id: SliceId, host: str, listener: Callable[[Facts], None]
     ) -> Callable[[], None]:
-        served = self.served(slice_id, host)
-        served.listen(listener)
+        served = self._connected(slice_id, host) or self._find(slice_id, host)
+        if served is None:
+            raise WorkerUnreachable(
+                f"nothing can be heard of slice {slice_id.name} on {host}",
+                why="its steward has ended",
+                fix="Deploy again, or run a command on one of its machines: both start it.",
+            )
+        served.listen(listener, revive=False)
         return lambda: served.ignore(listener)
 
     def served(self, slice_id: SliceId, host: str) -> Steward:

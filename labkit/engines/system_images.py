@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from labkit import rules
-from labkit.errors import UnknownImage
+from labkit import micro, rules
 from labkit.events import Listener, ignore
 from labkit.executor import Executor
-from labkit.micro import KERNEL_ARGUMENTS, MicroImage, build_micro, find_micro
+from labkit.micro import KERNEL_ARGUMENTS, MicroImage
 from labkit.programs.qemu import DirectKernel
-
-MICRO = "micro"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +24,25 @@ class SystemImages(Protocol):
     """Gives hosts the system images they are asked for."""
 
     def ensure(self, host: str, name: str, tell: Listener) -> SystemImage:
-        """The image on that host; made or sent there now if it is not. Raises `UnknownImage`."""
+        """The image on that host; made or sent there now if it is not. Raises `UnknownImage`,
+        `SystemImageDamaged`."""
 
     def find(self, host: str, name: str) -> SystemImage | None:
-        """The image on that host if it is there."""
+        """The image on that host if it is there. Raises `SystemImageDamaged`."""
 
 
 class LocalSystemImages:
     """The images in this user's data directory, for a host that is this machine."""
 
     def ensure(self, host: str, name: str, tell: Listener) -> SystemImage:
-        found = find_micro(name=name)
-        if found is None and name != MICRO:
-            raise UnknownImage(
-                f"there is no system image {name!r}",
-                why="none of this name was built here",
-                fix=f"Build it: labkit image build {name} --add PACKAGE",
-                image=name,
-            )
-        return _usable(found or build_micro(on_event=tell))
+        return _usable(micro.ensure(name, on_event=tell))
 
     def find(self, host: str, name: str) -> SystemImage | None:
-        found = find_micro(name=name)
-        return None if found is None else _usable(found)
+        found = micro.find_micro(name=name)
+        if found is None:
+            return None
+        micro.check_whole(found)
+        return _usable(found)
 
 
 class SimulatedSystemImages:

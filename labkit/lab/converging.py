@@ -99,25 +99,16 @@ def converge(
     began, name = time.monotonic(), lease.slice_name
     applied = False
     for _round in range(MOST_ROUNDS):
-        record = store.get(name)
-        seen = engine.observe(slice_id(record), record.allocation)
-        if not applied:
-            store.settle(lease)
-        hosts = _hosts(engine, record.wish)
-        record = store.reserve(
-            lease,
-            lambda found, taken: _allocated(found, taken, hosts, seen),  # noqa: B023
-        )
-        now = _outlook(record, aim(record), record.allocation, seen)
+        now = _reserve(engine, store, lease, aim, is_first=not applied)
         if not now.plan:
             _refuse_unseen(name, now.plan)
             if applied:
-                tell(Converged(_place(seen), name, time.monotonic() - began))
+                tell(Converged(_place(now.seen), name, time.monotonic() - began))
             return now
         engine.prepare(now.plan, tell)
         expected = expected_seconds(now.plan, store.usual_seconds())
-        tell(PlanMade(_place(seen), name, len(now.plan.steps), expected))
-        application = Application(engine, store, lease, slice_id(record), tell, is_stopping)
+        tell(PlanMade(_place(now.seen), name, len(now.plan.steps), expected))
+        application = Application(engine, store, lease, slice_id(now.record), tell, is_stopping)
         application.apply(now.plan)
         applied = True
     reasons = "; ".join(f"{step.kind} {step.name}: {step.reason}" for step in now.plan.steps[:3])
@@ -127,6 +118,17 @@ def converge(
         fix="Find out what undoes it, then deploy again.",
         slice=name,
     )
+
+
+def _reserve(engine: Engine, store: Store, lease: Lease, aim: Aim, *, is_first: bool) -> Outlook:
+    """Look at what is there, and promise what is aimed at: saved before anything is done."""
+    record = store.get(lease.slice_name)
+    seen = engine.observe(slice_id(record), record.allocation)
+    if is_first:
+        store.settle(lease)
+    hosts = _hosts(engine, record.wish)
+    record = store.reserve(lease, lambda found, taken: _allocated(found, taken, hosts, seen))
+    return _outlook(record, aim(record), record.allocation, seen)
 
 
 def _hosts(engine: Engine, wish: Slice) -> tuple[Host, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
+from labkit.check_states import BAD, NOTE, OK
 from labkit.engines import Belonging, Check, Engine
 from labkit.errors import UsageError
 from labkit.events import Listener
@@ -16,7 +17,6 @@ from labkit.observed import DEAD, Observed
 from labkit.store import Record, Store
 
 HERE = "here"  # where the store is, whatever hosts there are
-OK, NOTE, BAD = "ok", "note", "bad"
 
 
 def examine(engine: Engine, store: Store, tell: Listener) -> tuple[Check, ...]:

@@ -12,7 +12,7 @@ from labkit.errors import ProgramMissing
 GROUP = "labkit.views"
 
 
-def show(name: str, *arguments: object) -> object:
+def show(name: str, *arguments: object, **options: object) -> object:
     """The view of this name of something; raises `ProgramMissing` where none is installed."""
     found = find(name)
     if found is None:
@@ -21,7 +21,7 @@ def show(name: str, *arguments: object) -> object:
             why="the notebook part of labkit is not installed",
             fix="Install it: pip install 'labkit[notebook]'",
         )
-    return found(*arguments)
+    return found(*arguments, **options)
 
 
 def find(name: str) -> Any:

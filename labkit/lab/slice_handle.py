@@ -7,19 +7,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, TypeVar
 
 import pandas as pd
 
 from labkit import rules, spec
-from labkit.calls import Facts
 from labkit.captures import Capture
 from labkit.engines import Engine, SliceId
-from labkit.errors import Interrupted, LabkitError, MachineUnknown, UnknownSlice
-from labkit.events import Event, GaveUp, Listener, Listeners, MachineTold
-from labkit.executor import Result, fan_out
-from labkit.lab import faces, reprs, tables
+from labkit.errors import (
+    LabkitError,
+    UnknownSlice,
+)
+from labkit.events import Event, GaveUp, Listener, Listeners
+from labkit.lab import faces, link_steps, reprs, tables, together
 from labkit.lab.applying import Application
 from labkit.lab.converging import (
     Aim,
@@ -30,15 +30,14 @@ from labkit.lab.converging import (
     slice_id,
     whole,
 )
+from labkit.lab.hearing import Hearing
 from labkit.lab.link_handle import LabLink
 from labkit.lab.vm_handle import LabVM
 from labkit.markup import Bundle
 from labkit.observed import Observed
 from labkit.plan import Plan
 from labkit.plan.again import take_away
-from labkit.plan.steps import SetLink, StartSteward
 from labkit.plan_frame import plan_frame
-from labkit.promise import link_spec
 from labkit.store import Lease, Record, Store
 from labkit.wish import LinkWish, Slice
 from labkit.wish.links import link_wish
@@ -67,7 +66,7 @@ class LabSlice:
         self.views: dict[str, object] = {}  # what faces keep of it, by their name
         self._stopping = threading.Event()
         self._lock = threading.RLock()
-        self._hears: dict[str, Callable[[], None]] = {}
+        self._hearing = Hearing(engine, self.listeners)
         if self._record.holds_anything:
             self.refresh()
         else:
@@ -282,9 +281,10 @@ class LabSlice:
 
         def change(lease: Lease) -> None:
             self.set_wish(wish)
-            step = self._link_step(name, self._looked_at(lease))
-            if step is not None:
-                self._application(lease).apply(Plan((step,)))
+            seen = self._looked_at(lease)
+            step = link_steps.to_change(self.wish.link(name), self._record.allocation, seen)
+            if step:
+                self._application(lease).apply(step)
 
         self._work(change)
         self.refresh()
@@ -292,22 +292,11 @@ class LabSlice:
     def _looked_at(self, lease: Lease) -> Observed:
         """What is there, of hosts without their steward too."""
         seen = self._engine.observe(self.id, self._record.allocation)
-        blind = sorted(seen.folders - seen.stewards)
-        if not blind:
+        starts = link_steps.to_see_all(seen)
+        if not starts:
             return seen
-        reason = "only it can tell of what it serves"
-        steps = (StartSteward(host=host, name=host, reason=reason) for host in blind)
-        self._application(lease).apply(Plan(tuple(steps)))
+        self._application(lease).apply(starts)
         return self._engine.observe(self.id, self._record.allocation)
-
-    def _link_step(self, name: str, seen: Observed) -> SetLink | None:
-        """The step for a link that joins what it should; None where it is not there so."""
-        spec = link_spec(self.wish.link(name), self._record.allocation)
-        there = next((one for one in seen.links if one.name == name), None)
-        if spec is None or there is None or set(spec.ports) != set(there.ports):
-            return None
-        reason = "its wish was changed while it lives"
-        return SetLink(host=there.host, name=name, reason=reason, action="~", link=spec)
 
     def _application(self, lease: Lease) -> Application:
         return Application(
@@ -378,36 +367,15 @@ class LabSlice:
         """
         names = [vm.name for vm in self.wish.vms] if on is None else list(dict.fromkeys(on))
         handles = [self.get_vm(name) for name in names]
-
-        interrupted = threading.Event()
-
-        def stop_here() -> None:
-            if interrupted.is_set():
-                raise Interrupted("the command was ended", why="Ctrl-C came while it ran")
-
-        def run(vm: LabVM) -> Result | LabkitError:
-            try:
-                return vm.guest.run(command, timeout=timeout, while_waiting=stop_here)
-            except LabkitError as error:
-                return error
-
-        results = fan_out(run, handles, on_interrupt=interrupted.set)
-        return tables.runs_table(dict(zip(names, results, strict=True)))
+        return tables.runs_table(together.run_on(handles, command, timeout))
 
     def capture(self, *links: str, snaplen: int = 262144, where: str = "sent") -> Capture:
         """Capture packets of all links, or of those named, in one: for a ``with`` statement."""
         names = links or tuple(link.name for link in self.wish.links)
         if not names:
             rules.invalid("links", names, f"links to capture; slice {self._name!r} has none")
-        hosts = {self.link_host(name) for name in names}
-        if len(hosts) > 1:
-            names_there = ", ".join(sorted(hosts))
-            raise MachineUnknown(
-                "these links cannot be captured together",
-                why=f"they are on different hosts: {names_there}",
-                fix="Capture those of each host apart.",
-            )
-        found = self._engine.links(self.id, hosts.pop())
+        host = together.common_host({name: self.link_host(name) for name in names})
+        found = self._engine.links(self.id, host)
         return found.capture(*names, snaplen=snaplen, where=where)
 
     # for handles
@@ -445,19 +413,7 @@ class LabSlice:
         self._told.append((time.time(), event))
 
     def _listen(self) -> None:
-        """Hear what happens to machines by itself, on every host that serves the slice."""
-        with self._lock:
-            serving = self._seen.stewards if self._seen else frozenset()
-            for host in self._hears.keys() - serving:
-                self._hears.pop(host)()  # another one serves the slice there when it comes back
-            for host in serving - self._hears.keys():
-                self._hears[host] = self._engine.listen(self.id, host, partial(self._hear, host))
-
-    def _hear(self, host: str, facts: Facts) -> None:
-        subject = str(facts.get("name") or facts.get("link") or "")
-        kind = str(facts["kind"])
-        detail = str(facts.get("reason") or facts.get("stage") or "")
-        self.listeners(MachineTold(host, subject, kind.removeprefix("machine-"), detail))
+        self._hearing.at(self._seen.stewards if self._seen else frozenset(), self.id)
 
 
 def _is_so(link: LinkWish, settings: Mapping[str, Any]) -> bool:

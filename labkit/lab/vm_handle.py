@@ -171,14 +171,15 @@ class LabVM:
         """Its screen as PNG; it needs ``screen=True`` in its wish."""
         return self.machine.screenshot()
 
-    def console(self) -> object:
-        """Its serial console as a terminal in the notebook."""
-        return faces.show("console", self)
+    def console(self, **options: Any) -> object:
+        """Its serial console as a terminal in the notebook; `options` are ``rows`` and
+        ``read_only``."""
+        return faces.show("console", self, **options)
 
-    def shell(self) -> object:
-        """A shell in it as a terminal in the notebook."""
-        return faces.show("shell", self)
+    def shell(self, **options: Any) -> object:
+        """A shell in it as a terminal in the notebook; `options` are those of `console`."""
+        return faces.show("shell", self, **options)
 
-    def screen(self) -> object:
-        """Its screen in the notebook, with keyboard and pointer."""
-        return faces.show("screen", self)
+    def screen(self, **options: Any) -> object:
+        """Its screen in the notebook, with keyboard and pointer, or without: ``read_only``."""
+        return faces.show("screen", self, **options)

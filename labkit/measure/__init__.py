@@ -89,9 +89,7 @@ def measure_link(
         rules.invalid("ends", [end.name for end in ends], "two or more")
     tell = on_progress or _nothing
     places = {end: _place(link, end) for end in ends}
-    pairs = [(ends[n], ends[n + 1]) for n in range(0, len(ends) - 1, 2)]
-    if len(ends) % 2:
-        pairs.append((ends[-1], ends[0]))
+    pairs = _pairs(ends)
     found: list[dict[str, Any]] = []
     for number, (one, other) in enumerate(pairs):
 
@@ -103,6 +101,12 @@ def measure_link(
         found += [{"link": link, **row} for row in _pair(both, asked, packets, part)]
     tell("measured", 1.0)
     return frame(found, MEASURE_COLUMNS)
+
+
+def _pairs(ends: Sequence[End]) -> list[tuple[End, End]]:
+    """Ends by two, so that each is in one at least."""
+    pairs = [(ends[n], ends[n + 1]) for n in range(0, len(ends) - 1, 2)]
+    return [*pairs, (ends[-1], ends[0])] if len(ends) % 2 else pairs
 
 
 def _nothing(_doing: str, _share: float) -> None:

@@ -29,12 +29,14 @@ from __future__ import annotations
 
 from labkit.micro.build import build_micro, ensure, refresh_lock
 from labkit.micro.image import MICRO, MicroImage, find_micro, list_micro, remove_micro
+from labkit.micro.whole import check_whole
 
 __all__ = [
     "KERNEL_ARGUMENTS",
     "MICRO",
     "MicroImage",
     "build_micro",
+    "check_whole",
     "ensure",
     "find_micro",
     "list_micro",

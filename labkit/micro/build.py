@@ -14,7 +14,7 @@ from pathlib import Path
 
 import labkit
 from labkit import rules
-from labkit.errors import MirrorMissing, MirrorUnreachable
+from labkit.errors import MirrorMissing, MirrorUnreachable, SystemImageDamaged
 from labkit.events import ImageBuildStage, ImageBuilt, Listener, ignore
 from labkit.micro import cpio, layers
 from labkit.micro.fetch import exclusive, full_disk_is_said
@@ -37,6 +37,7 @@ from labkit.micro.image import (
 )
 from labkit.micro.packages import Lock, write_lock
 from labkit.micro.shelf import Shelf
+from labkit.micro.whole import check_whole
 
 _PART = "part-"
 
@@ -48,9 +49,11 @@ def ensure(
 
     Several processes may ask at once: one builds, the others wait for it. Only images that were
     made before are made again, so any name but "micro" that was never built is `UnknownImage`.
+    Raises `SystemImageDamaged` when its files have changed since.
     """
     image = find_micro(folder, name=name)
     if image is not None:
+        check_whole(image, folder)
         return image
     if name != MICRO and own_lock(images_folder(folder) / name) is None:
         raise unknown(name, "it was never built here, and no installed package has it")
@@ -87,18 +90,25 @@ def build_micro(
         on_event(ImageBuildStage("localhost", name, "wait"))
 
     with full_disk_is_said(home), exclusive(home / "lock", waiting):
-        lock = current_lock(home)
-        added = lock.add if wanted is None else wanted
-        if refresh or lock.add != added:
-            base = shelf.newest() if refresh else shipped_lock()
-            lock = shelf.with_added(base, added)
-        image = load(home, name, lock)
+        lock = _wanted_lock(home, shelf, wanted, refresh=refresh)
+        image = _undamaged(load(home, name, lock), folder)
         cached = image is not None
         if image is None:
             image = _build(home, name, lock, shelf, on_event)
         _keep_lock(home, lock)
     on_event(ImageBuilt("localhost", name, image.size, time.monotonic() - began, cached))
     return image
+
+
+def _wanted_lock(
+    home: Path, shelf: Shelf, wanted: tuple[str, ...] | None, *, refresh: bool
+) -> Lock:
+    """What the image is made of: as it was, unless other or newer packages are wanted."""
+    lock = current_lock(home)
+    added = lock.add if wanted is None else wanted
+    if not refresh and lock.add == added:
+        return lock
+    return shelf.with_added(shelf.newest() if refresh else shipped_lock(), added)
 
 
 def refresh_lock(
@@ -137,6 +147,18 @@ def _keep_lock(home: Path, lock: Lock) -> None:
         part = home / f"{_PART}{LOCK_FILE}"
         part.write_text(write_lock(lock), encoding="utf-8")
         part.replace(own)
+
+
+def _undamaged(image: MicroImage | None, folder: Path | None) -> MicroImage | None:
+    """What can be kept of an earlier build; what is damaged is cleared away, for a new one."""
+    if image is None:
+        return None
+    try:
+        check_whole(image, folder)
+    except SystemImageDamaged:
+        shutil.rmtree(image.folder)
+        return None
+    return image
 
 
 def _build(home: Path, name: str, lock: Lock, shelf: Shelf, on_event: Listener) -> MicroImage:

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 from labkit.observed import Observed
 from labkit.plan import guests, links, machines
-from labkit.plan.simulate import simulate
 from labkit.plan.steps import Plan, RemoveLeftover, StartSteward, Step, StopSteward
 from labkit.plan.view import View
 from labkit.promise import Promise
 
-__all__ = ["Plan", "Step", "plan", "simulate"]
+__all__ = ["Plan", "Step", "plan"]
 
 
 def plan(promised: Promise, seen: Observed) -> Plan:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from labkit import rules
+from labkit.flavors import Dialect
 from labkit.model import INTERNET_GATEWAY, INTERNET_NETWORK
 from labkit.programs import iso9660, seed_script
 from labkit.programs.qemu import NAME_SERVER
@@ -29,8 +30,6 @@ SYSCTL_FILE = "/etc/sysctl.d/90-labkit.conf"
 FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 _INTERNET_PREFIX = ipaddress.ip_network(INTERNET_NETWORK).prefixlen
 _EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
-
-Dialect = Literal["cloud-config", "script"]
 
 
 def seed_iso(guest: GuestSpec, instance_id: str, *, dialect: Dialect = "cloud-config") -> bytes:

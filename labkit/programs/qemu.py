@@ -17,6 +17,7 @@ from labkit import rules
 from labkit.model import INTERNET_GATEWAY, INTERNET_NETWORK
 
 PROGRAM = "qemu-system-x86_64"
+INSTALL = "Install it there (Debian, Ubuntu: apt install qemu-system-x86)."
 PID, MONITOR, SERIAL, SCREEN, GATEWAY = "pid", "qmp", "serial", "vnc", "g0"
 LANES = ("l0", "l1", "l2")
 LANE_NAME = "labkit.{}"  # what the ports are called in the guest

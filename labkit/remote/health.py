@@ -15,17 +15,23 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import sys
 import time
 from typing import Any, Dict, Iterator, List, Optional
 
-from labkit.remote.shared import Facts, Problem, nearest, run_base, run_folder, why_unsafe
+from labkit.remote.shared import (
+    MACHINE_FOLDER,
+    RUN_KEY,
+    Facts,
+    Problem,
+    nearest,
+    run_base,
+    run_folder,
+    why_unsafe,
+)
 
 ANY_KEY = "0" * 8
-FOLDER = re.compile(r"[0-9a-f]{8}")
-MACHINE_FOLDER = re.compile(r"m[0-9]{1,5}")
 DELETED = " (deleted)"
 END_SECONDS = 10.0
 PAUSE = 0.05
@@ -55,7 +61,7 @@ def problem() -> Optional[Facts]:
 def ages() -> Dict[str, float]:
     base = run_base()
     names = sorted(os.listdir(base)) if os.path.isdir(base) else []
-    return {name: age(os.path.join(base, name)) for name in names if FOLDER.fullmatch(name)}
+    return {name: age(os.path.join(base, name)) for name in names if RUN_KEY.fullmatch(name)}
 
 
 def age(folder: str) -> float:
@@ -96,7 +102,7 @@ def stray(pid: int) -> Optional[Dict[str, Any]]:
 
 def is_run_folder(path: str) -> bool:
     folder, key = os.path.split(path)
-    return folder == run_base() and FOLDER.fullmatch(key) is not None
+    return folder == run_base() and RUN_KEY.fullmatch(key) is not None
 
 
 def end(uuids: List[str]) -> None:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import signal
 import stat
 import sys
@@ -14,6 +15,8 @@ from typing import Any, Dict, Iterator, NoReturn, Union
 
 Facts = Dict[str, Any]
 MIB = 1 << 20
+RUN_KEY = re.compile(r"[0-9a-f]{8}")  # names a slice's run folder
+MACHINE_FOLDER = re.compile(r"m([0-9]{1,5})")
 LIMIT = 107  # bytes of a socket's path
 LONGEST = "m65535/serial"  # of the sockets below the run folder
 

@@ -18,15 +18,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import sys
 from typing import Any, Dict, Iterator, List, Optional
 
-from labkit.remote.shared import run_base
+from labkit.remote.shared import MACHINE_FOLDER, RUN_KEY, run_base
 from labkit.remote.steward.process import MACHINE_FILE, PID_FILE, is_machine, locked_by
 
-FOLDER = re.compile(r"[0-9a-f]{8}")
-MACHINE_FOLDER = re.compile(r"m([0-9]{1,5})")
 OURS = {"control", "steward.json", "state.json", "steward.log", "steward.log.1", "steward.pyz"}
 OURS |= {"state.json.part", "steward.json.part", "steward.pyz.part", "start.lock", "lock"}
 GROUPS = "/sys/fs/cgroup"
@@ -35,7 +32,7 @@ GROUPS = "/sys/fs/cgroup"
 def survey(keys: Optional[List[str]]) -> Dict[str, Any]:
     base = run_base()
     names = sorted(os.listdir(base)) if os.path.isdir(base) else []
-    wanted = [name for name in names if FOLDER.fullmatch(name) and (keys is None or name in keys)]
+    wanted = [name for name in names if RUN_KEY.fullmatch(name) and (keys is None or name in keys)]
     memory = memory_facts()
     return {
         "ok": True,

@@ -28,9 +28,10 @@ from labkit.simulator.faults import (
     readable,
     refusal,
 )
-from labkit.simulator.machine import Buffer, Machine, Program, Running, Stop, TooMuchOutput
+from labkit.simulator.machine import Buffer, Machine, Program, TooMuchOutput
 from labkit.simulator.manager import SimulatedManager
 from labkit.simulator.qemu.handle import SimulatedMachine, find_machine
+from labkit.simulator.running import Running, Stop
 from labkit.simulator.stream import SimulatedStream
 from labkit.simulator.transcript import Entry, Record, Transcript
 from labkit.simulator.worker import Worker

@@ -6,7 +6,8 @@ from labkit.errors import CommandTimeout, ConnectionLost
 from labkit.executor import Result, output_too_large, show, stream_ended, timed_out
 from labkit.simulator.clock import SECOND
 from labkit.simulator.faults import Fault, lost
-from labkit.simulator.machine import Buffer, Machine, Running, Stop
+from labkit.simulator.machine import Buffer, Machine
+from labkit.simulator.running import Running, Stop
 from labkit.simulator.transcript import Record
 
 PIPE = 1 << 18  # bytes under way to a program that does not read

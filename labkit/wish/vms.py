@@ -138,6 +138,7 @@ class VMWish:
             disk_gb=self.disk_gb or size.disk_gb,
             image=self.image or size.image,
             agent=size.agent,
+            dialect=size.dialect,
         )
 
     def addresses_of(self, interface: str) -> Iterator[str]:

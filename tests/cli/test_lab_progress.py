@@ -1,12 +1,14 @@
-"""Work on a slice as people see it go on."""
+"""Work on a slice as people see it go on in a terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import pytest
 from rich.console import Console
 
-from labkit.cli.progress import MOST_LINES, Progress, log_line
+from labkit.cli.progress import MOST_LINES, MOST_TAILS, log_line, render, watching
 from labkit.events import (
-    Converged,
     Event,
     GuestWaiting,
     ImageBuildStage,
@@ -18,6 +20,7 @@ from labkit.events import (
     StepDone,
     StepFailed,
 )
+from labkit.progress import LATE, Progress
 
 
 class Clock:
@@ -28,62 +31,88 @@ class Clock:
         return self.now
 
 
-def shown(progress: Progress) -> str:
+def after(events: Iterable[Event], clock: Clock | None = None) -> Progress:
+    progress = Progress(clock or Clock())
+    for event in events:
+        progress.heard(event)
+    return progress
+
+
+def shown(progress: Progress, tails: dict[str, str] | None = None) -> str:
     console = Console(width=100, color_system=None)
     with console.capture() as captured:
-        console.print(progress.render())
+        console.print(render(progress.work, tails or {}))
     return captured.get()
 
 
 def test_it_tells_steps_what_each_vm_waits_for_and_how_long_it_takes() -> None:
     clock = Clock()
-    progress = Progress(clock)
-    progress(PlanMade("h", "net", 4, 12.0))
-    progress(StepBegun("h", "r1", "start machine", "it is new"))
-    progress(StepDone("h", "r1", "start machine", 0.2))
-    progress(StepBegun("h", "r1", "configure guest", "it is new"))
+    started = [
+        PlanMade("h", "net", 4, 12.0),
+        StepBegun("h", "r1", "start machine", "it is new"),
+        StepDone("h", "r1", "start machine", 0.2),
+        StepBegun("h", "r1", "configure guest", "it is new"),
+    ]
+    progress = after(started, clock)
     clock.now += 5
-    progress(GuestWaiting("h", "r1", "the kernel has not said a word yet", 5.0))
+    progress.heard(GuestWaiting("h", "r1", "the kernel has not said a word yet", 5.0))
     text = shown(progress)
     assert "1 of 4 steps" in text
     assert "about 7 s left" in text
     assert "boots: the kernel has not said a word yet" in text
     assert text.split("r1")[1].split("\n")[0].split()[-2:] == ["5", "s"]
     clock.now += 10
-    assert "longer than the usual 12 s" in shown(progress)
-    progress(StepDone("h", "r1", "configure guest", 15.0))
-    progress(Converged("h", "net", 15.2))
+    assert "longer than usual (12 s)" in shown(progress)
+    progress.heard(StepDone("h", "r1", "configure guest", 15.0))
     assert "r1" not in shown(progress)
-    assert progress.seconds == 15.2
+
+
+def test_the_console_of_a_late_guest_is_shown_below() -> None:
+    waits = [
+        PlanMade("h", "net", 4, None),
+        *(GuestWaiting("h", f"r{number}", "its agent", LATE + number) for number in range(1, 5)),
+        GuestWaiting("h", "h1", "its agent", LATE - 1),
+    ]
+    tails = {name: f"{name}: no root [device]\nwaits" for name in ("r1", "r2", "r3", "r4", "h1")}
+    text = shown(after(waits), tails)
+    assert "r4 is late: its agent, 24 s. On its console:\n    r4: no root [device]\n" in text
+    assert text.count("is late") == MOST_TAILS
+    assert "h1" not in text
+
+
+def test_a_log_tells_once_what_a_late_guest_has_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with watching(console=lambda name: f"{name}: no root device") as watch:
+        watch(GuestWaiting("h", "r1", "its agent", LATE))
+        for _ in range(3):
+            watch.look()
+    said = capsys.readouterr().err
+    assert said.count("r1 is late: its agent, 20 s. On its console:") == 1
+    assert "    r1: no root device\n" in said
 
 
 def test_a_second_round_counts_on() -> None:
-    progress = Progress(Clock())
-    progress(PlanMade("h", "net", 1, None))
-    progress(StepDone("h", "x", "start steward", 0.1))
-    progress(PlanMade("h", "net", 2, None))
-    assert "1 of 3 steps" in shown(progress)
-    assert "left" not in shown(progress)
+    done = StepDone("h", "x", "start steward", 0.1)
+    text = shown(after([PlanMade("h", "net", 1, None), done, PlanMade("h", "net", 2, None)]))
+    assert "1 of 3 steps" in text
+    assert "left" not in text
 
 
 def test_many_vms_do_not_fill_the_screen() -> None:
-    progress = Progress(Clock())
-    for number in range(MOST_LINES + 30):
-        progress(StepBegun("h", f"r{number}", "start machine", "it is new"))
-    assert "and 30 more" in shown(progress)
+    names = [f"r{number}" for number in range(MOST_LINES + 30)]
+    begun = [StepBegun("h", name, "start machine", "it is new") for name in names]
+    assert "and 30 more" in shown(after(begun))
 
 
 def test_images_on_their_way_are_told() -> None:
-    progress = Progress(Clock())
-    progress(ImageBuildStage("h", "micro", "unpack"))
+    progress = after([ImageBuildStage("h", "micro", "unpack")])
     assert "unpacking its packages" in shown(progress)
-    progress(PackageProgress("h", "linux", 3 << 20, 9 << 20))
-    progress(PackageProgress("h", "iproute2", 1 << 20, 1 << 20))
+    progress.heard(PackageProgress("h", "linux", 3 << 20, 9 << 20))
+    progress.heard(PackageProgress("h", "iproute2", 1 << 20, 1 << 20))
     assert "4.0 MiB" in shown(progress)
-    progress(ImageBuilt("h", "micro", 5, 3.0))
-    progress(ImageCopyProgress("h", "base.qcow2", 50, 200, 50))
+    progress.heard(ImageBuilt("h", "micro", 5, 3.0))
+    progress.heard(ImageCopyProgress("h", "base.qcow2", 50, 200, 50))
     text = shown(progress)
-    assert "micro" not in text
+    assert "system image" not in text
     assert "25%" in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,19 @@ def test_who_only_looks_starts_no_steward(lab: Lab, net: LabSlice) -> None:
             Machines(served, lab.simulator).list(revive=False)
         assert steward.find(lab.simulator, HOST, net.id.key) is None
     assert len(Machines(served, lab.simulator).list()) == 2
+
+
+def test_who_listens_starts_no_steward_either(lab: Lab, net: LabSlice) -> None:
+    net.deploy()
+    lab.simulator.kill_steward(HOST)
+    with suppress(ConnectionLost, WorkerUnreachable):  # that it has ended may not be known yet
+        lab.engine.listen(net.id, HOST, lambda _facts: None)
+    net.refresh()
+    with pytest.raises(WorkerUnreachable, match=f"nothing can be heard of slice net on {HOST}"):
+        lab.engine.listen(net.id, HOST, lambda _facts: None)
+    assert steward.find(lab.simulator, HOST, net.id.key) is None
+    lab.start_stewards("net")
+    heard: list[str] = []
+    lab.engine.listen(net.id, HOST, lambda facts: heard.append(str(facts["kind"])))
+    net["a"].pause()
+    assert "machine-paused" in heard

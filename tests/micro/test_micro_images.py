@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from labkit.errors import (
     InvalidArgument,
     MirrorUnreachable,
     PackageInvalid,
+    SystemImageDamaged,
     UnknownImage,
 )
 from labkit.events import Event, ImageBuildStage, ImageBuilt
@@ -23,6 +25,7 @@ from labkit.micro import build_micro, ensure, find_micro, list_micro, remove_mic
 from labkit.micro.fetch import exclusive
 from labkit.micro.image import ENTRY_POINTS, LOCK_FILE, key_of, shipped_lock
 from labkit.micro.packages import Lock, write_lock
+from labkit.micro.whole import STAMPS
 
 NO_MIRROR = "http://127.0.0.1:9/debian"
 
@@ -40,9 +43,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def place(folder: Path, lock: Lock, *, key: str | None = None) -> None:
     """Files as a build leaves them."""
     folder.mkdir(parents=True)
-    (folder / "vmlinux").write_bytes(b"k" * 100)
-    (folder / "initrd.cpio").write_bytes(b"i" * 100)
-    record = {"key": key or key_of(lock), "kernel_sha256": "1" * 64, "initrd_sha256": "2" * 64}
+    record = {"key": key or key_of(lock)}
+    for file, name, content in (("vmlinux", "kernel", b"k"), ("initrd.cpio", "initrd", b"i")):
+        (folder / file).write_bytes(content * 100)
+        record[f"{name}_sha256"] = hashlib.sha256(content * 100).hexdigest()
     (folder / "image.json").write_text(json.dumps(record))
 
 
@@ -87,6 +91,38 @@ def test_what_was_built_is_found_and_nothing_is_made(data: Path) -> None:
     (event,) = events
     assert isinstance(event, ImageBuilt)
     assert event.cached
+
+
+def test_an_image_whose_files_have_changed_is_not_started_but_built_again(data: Path) -> None:
+    built(data / "micro", shipped_lock())
+    image = ensure()
+    image.initrd.write_bytes(b"i" * 99)
+    for _ in range(2):
+        with pytest.raises(SystemImageDamaged, match=r"initrd\.cpio is not what was built") as told:
+            ensure()
+    assert "labkit image build micro" in told.value.fix
+    assert list_micro() == (image,)
+    with pytest.raises(MirrorUnreachable):  # it is built from the start
+        build_micro()
+    assert find_micro() is None
+
+
+def test_an_image_that_was_compared_is_not_read_again(data: Path) -> None:
+    built(data / "micro", shipped_lock())
+    image = ensure()
+    seen = image.kernel.stat()
+    image.kernel.touch()
+    assert ensure() == image
+    assert image.kernel.stat().st_mtime_ns > seen.st_mtime_ns
+    image.kernel.unlink()
+    with pytest.raises(SystemImageDamaged, match="it is gone"):
+        ensure()
+
+
+def test_a_folder_that_cannot_be_written_is_no_hindrance(data: Path) -> None:
+    built(data / "micro", shipped_lock())
+    (data / STAMPS).write_text("in the way")
+    assert ensure() == ensure()
 
 
 def test_an_image_of_ones_own_keeps_its_packages(data: Path) -> None:
@@ -139,7 +175,7 @@ def test_the_command_line_shows_what_was_there(
     shown = " ".join(capsys.readouterr().out.split())
     assert "micro was there already" in shown
     assert "64 MiB of memory" in shown
-    assert f"{'1' * 64} vmlinux" in shown
+    assert f"{hashlib.sha256(b'k' * 100).hexdigest()} vmlinux" in shown
 
 
 @pytest.mark.parametrize(
@@ -182,6 +218,16 @@ def test_an_installed_image_is_used_without_running_its_module(
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     assert ensure().folder == tmp_path / "site" / "some_image"
     assert [image.name for image in list_micro()] == ["micro"]
+
+
+def test_an_installed_image_that_is_damaged_is_to_be_installed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "site", shipped_lock())
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    ensure().kernel.write_bytes(b"K" * 100)
+    with pytest.raises(SystemImageDamaged, match="Install its wheel again"):
+        ensure()
 
 
 def test_what_was_built_here_goes_before_what_is_installed(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from labkit.allocate import Allocation
 from labkit.observed import Observed
-from labkit.plan import Plan, plan, simulate
+from labkit.plan import Plan, plan
 from labkit.plan.steps import (
     DeleteOverlay,
     ForgetMachine,
@@ -20,6 +20,7 @@ from labkit.plan.steps import (
     StopMachine,
 )
 from labkit.promise import Promise, promise
+from labkit.testing.simulate import simulate
 from labkit.wish import Slice
 from slice_worlds import allocated, deployed, promised, two_hosts_and_a_router, wishes, worlds
 

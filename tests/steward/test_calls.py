@@ -132,6 +132,11 @@ def test_who_waits_to_write_writes_nothing_behind_half_a_frame(wire: Wire, link:
     ]
 
 
+def test_a_connection_that_stays_open_is_told(link: Link) -> None:
+    with pytest.raises(CommandTimeout, match="the steward has not ended"):
+        link.wait_closed(0.01)
+
+
 def test_what_waits_for_answers_is_told_of_the_loss(wire: Wire, link: Link) -> None:
     waiting = link.start("capture-start", {}, b"")
     wire.fault = HOW_WRITES_END[0]

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ import labkit_widgets
 from labkit_widgets import faces, routing
 from labkit_widgets.assets import STATIC, asset
 from labkit_widgets.server import _load_jupyter_server_extension
+from paper_lab import paper_lab
 
 
 class RerouteComm:
@@ -91,6 +93,16 @@ def test_a_face_asks_nothing_before_it_is_shown(face: Callable[[Any], Any]) -> N
     widget = face(SimpleNamespace(name="r1"))  # no machine yet
     assert "r1" in repr(widget)
     assert isinstance(widget, labkit_widgets.Terminal | labkit_widgets.Screen)
+
+
+def test_a_vm_gives_its_faces_the_options_of_its_caller(tmp_path: Path) -> None:
+    vm = paper_lab(tmp_path).slice("net").add_vm("r1")
+    for console in (vm.console(rows=7, read_only=True), vm.shell(rows=7, read_only=True)):
+        assert isinstance(console, labkit_widgets.Terminal)
+        assert (console.rows, console.read_only) == (7, True)
+    screen = vm.screen(read_only=True)
+    assert isinstance(screen, labkit_widgets.Screen)
+    assert screen.read_only
 
 
 def test_the_server_extension_turns_nagles_delay_off_and_keeps_the_rest() -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from labkit.errors import MachineNotStarted
 from labkit.lab import Lab, LabSlice
+from labkit.progress import Work
 from labkit_widgets import panel_state
 from labkit_widgets.panel import SlicePanel
-from labkit_widgets.progress_state import Work
 from paper_lab import PaperEngine, paper_lab
 
 PATIENCE = 30.0

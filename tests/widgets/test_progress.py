@@ -17,18 +17,22 @@ from labkit.events import (
     Event,
     GaveUp,
     GuestWaiting,
+    ImageBuilt,
     ImageCopyProgress,
     MachineTold,
+    PackageProgress,
     PlanMade,
     StepBegun,
     StepDone,
     StepFailed,
 )
 from labkit.lab import LabSlice
+from labkit.lab.console_tail import console_tail
 from labkit.markup import Bundle
-from labkit_widgets.progress import CellProgress, console_tail, work_bundle
-from labkit_widgets.progress_pace import PERIOD, Pace, Teller
-from labkit_widgets.progress_state import LATE, Progress, Work
+from labkit.pace import PERIOD, Pace, Teller
+from labkit.progress import LATE, Progress, Work
+from labkit_widgets.progress import CellProgress, work_bundle
+from labkit_widgets.progress_words import words
 from paper_lab import paper_lab
 
 HOST = "localhost"
@@ -64,7 +68,7 @@ def test_it_says_what_runs_the_same_things_together() -> None:
     names = [f"r{number}" for number in range(1, 8)]
     work = after([PLAN, *begun("set link", "core"), *begun("start machine", *names)]).work
     assert work.state == "working"
-    assert work.words == "starting r1, r2, r3 and 4 more; laying link core"
+    assert words(work) == "starting r1, r2, r3 and 4 more; laying link core"
 
 
 def test_it_counts_steps_over_several_rounds() -> None:
@@ -129,7 +133,20 @@ def test_an_early_end_without_a_failed_step_says_why() -> None:
 
 def test_images_on_their_way_are_told() -> None:
     event = ImageCopyProgress("10.0.10.1", "base.img", 5 << 20, 10 << 20, 0)
-    assert after([PLAN, event]).work.words == "copying base.img to 10.0.10.1: 5 of 10 MiB"
+    assert words(after([PLAN, event]).work) == "copying base.img to 10.0.10.1: 5 of 10 MiB"
+
+
+def test_an_image_is_made_before_the_plan_is_told_and_that_is_work() -> None:
+    progress = after([PackageProgress(HOST, "linux", 3 << 20, 9 << 20)])
+    assert progress.work.state == "working"
+    expected = "building the system image, once: downloading packages: 3.0 MiB"
+    assert words(progress.work) == expected
+    progress.heard(ImageBuilt(HOST, "micro", 5, 3.0))
+    assert words(progress.work) == "looking at what is there"
+
+
+def test_an_image_that_was_there_is_no_work() -> None:
+    assert after([ImageBuilt(HOST, "micro", 5, 0.0, cached=True)]).is_idle
 
 
 @given(st.lists(st.sampled_from([PLAN, *begun("start machine", "a"), *done("start machine", "a")])))

@@ -15,14 +15,15 @@ from IPython.display import publish_display_data
 from labkit.errors import LabError, LabkitError, UnknownSlice, UsageError
 from labkit.events import Converged, Event, GaveUp, MachineTold
 from labkit.lab import Lab, LabSlice, faces, reprs
+from labkit.lab.console_tail import console_tail
+from labkit.pace import PERIOD, Teller
+from labkit.progress import Progress
 from labkit.wish import Slice
 from labkit_widgets import panel_state
 from labkit_widgets.panel_links import Captures, LinkChanges
 from labkit_widgets.panel_state import Facts
 from labkit_widgets.panel_view import PanelView
-from labkit_widgets.progress import console_tail, failure_words, is_watched
-from labkit_widgets.progress_pace import PERIOD, Teller
-from labkit_widgets.progress_state import Progress
+from labkit_widgets.progress import failure_words, is_watched
 from labkit_widgets.twin import Twin
 
 logger = logging.getLogger("labkit")
@@ -154,9 +155,7 @@ class SlicePanel:
     def _look(self) -> None:
         """Look at the lab, not while it is being changed: then its steps tell."""
         work = self._progress.work
-        self._tails = {
-            one.vm: console_tail(self.slice, one.vm) for one in work.waiting if one.is_late
-        }
+        self._tails = {one.vm: console_tail(self.slice, one.vm) for one in work.late}
         self._looker.every = TAIL_PERIOD if self._tails else None
         if work.state != "working":
             try:
@@ -170,7 +169,7 @@ class SlicePanel:
 
     def _tell(self) -> None:
         """Send the page what has changed since the last time."""
-        if any(one.is_late for one in self._progress.work.waiting) and not self._looker.every:
+        if self._progress.work.late and not self._looker.every:
             self._looker.changed()
         changed = self._live.put(self._values()) if self._live.is_seen else 1
         if changed:

@@ -23,8 +23,9 @@ from labkit.events import (
 )
 from labkit.lab import LabSlice, reprs, tables
 from labkit.picture_looks import VM_LOOKS, vm_look
+from labkit.progress import Work
 from labkit.wish import LinkWish, Slice, VMWish
-from labkit_widgets.progress_state import Work
+from labkit_widgets.progress_words import words
 
 Facts = dict[str, Any]
 
@@ -105,7 +106,7 @@ def work_facts(work: Work, tails: Mapping[str, str], job: str, *, told: str = ""
     return {
         "state": work.state,
         "job": job,
-        "words": work.words,
+        "words": words(work),
         "done": work.done,
         "steps": work.steps,
         "seconds": round(work.seconds, 1),
@@ -118,8 +119,7 @@ def work_facts(work: Work, tails: Mapping[str, str], job: str, *, told: str = ""
                 "seconds": round(one.seconds),
                 "tail": tails.get(one.vm, ""),
             }
-            for one in work.waiting
-            if one.is_late
+            for one in work.late
         ],
     }
 

@@ -16,12 +16,13 @@ from IPython.display import publish_display_data
 from labkit import markup
 from labkit.errors import LabkitError
 from labkit.events import Event, Listener
+from labkit.lab.console_tail import console_tail
 from labkit.markup import Bundle
-from labkit_widgets.progress_pace import Teller
-from labkit_widgets.progress_state import Progress, Waiting, Work
+from labkit.pace import Teller
+from labkit.progress import Progress, Waiting, Work
+from labkit_widgets.progress_words import words
 
 BAR = 24
-TAIL_BYTES, TAIL_LINES = 4000, 6
 ONCE_A_SECOND = 1.0
 Show = Callable[[Bundle], None]
 
@@ -102,7 +103,7 @@ class CellProgress:
         work = self._progress.work
         if not self._is_shown:
             return
-        tails = {one.vm: console_tail(self._slice, one.vm) for one in work.waiting if one.is_late}
+        tails = {one.vm: console_tail(self._slice, one.vm) for one in work.late}
         self._show(work_bundle(self._slice.name, work, tails))
 
 
@@ -134,16 +135,6 @@ def failure_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def console_tail(slice_: Worked, vm: str) -> str:
-    """The last lines on a VM's console; what cannot be read says so."""
-    try:
-        said = slice_[vm].console_log(TAIL_BYTES)
-    except LabkitError as error:
-        return f"(its console cannot be read: {error.what})"
-    found = [line for line in markup.readable(said, most=10_000).split("\n") if line.strip()]
-    return "\n".join(found[-TAIL_LINES:])
-
-
 def work_bundle(name: str, work: Work, tails: dict[str, str]) -> Bundle:
     """Work as an output: a line, a bar, and what is late or failed."""
     if work.state == "done":
@@ -152,16 +143,16 @@ def work_bundle(name: str, work: Work, tails: dict[str, str]) -> Bundle:
     failed = work.state == "failed"
     mark = markup.chip(*(("failed", markup.BAD) if failed else ("working", markup.WARN)))
     parts = [markup.heading(name, mark, work.count, work.time)]
-    text = [f"{name}: {'failed' if failed else work.words}, {work.count}, {work.time}"]
+    doing = "failed" if failed else words(work)
+    text = [f"{name}: {', '.join(one for one in (doing, work.count, work.time) if one)}"]
     if not failed:
-        parts.append(f"<div>{_bar(work.fraction)} {markup.escape(work.words)}</div>")
+        parts.append(f"<div>{_bar(work.fraction)} {markup.escape(doing)}</div>")
     for one in work.failures:
         parts.append(markup.lines(one, kind=markup.BAD))
         text.append(f"  {one}")
-    for waiting in work.waiting:
-        if waiting.is_late:
-            parts += _late(waiting, tails.get(waiting.vm, ""))
-            text.append(f"  {waiting.vm}: {waiting.what}, {waiting.seconds:.0f} s")
+    for waiting in work.late:
+        parts += _late(waiting, tails.get(waiting.vm, ""))
+        text.append(f"  {waiting.vm}: {waiting.what}, {waiting.seconds:.0f} s")
     return markup.bundle("\n".join(text), *parts)
 
 

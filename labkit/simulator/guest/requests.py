@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from labkit.simulator.guest.agent import Agent, Port
 
 Fields = list[tuple[str, str]]
-INPUT_WINDOW = 262144
 SHELL = "/bin/sh"
 SIGNALLED = 128
 SIGTERM = 15

@@ -12,7 +12,6 @@ from labkit.simulator.net.wire import Address
 Network = IPv4Network | IPv6Network
 DEFAULT4, DEFAULT6 = IPv4Network("0.0.0.0/0"), IPv6Network("::/0")
 METRIC6 = 1024  # of IPv6 routes that name none
-KERNEL_METRIC6 = 256
 
 
 @dataclass(frozen=True, slots=True)

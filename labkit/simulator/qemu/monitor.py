@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 Facts = dict[str, Any]
 VERSION = {"qemu": {"micro": 2, "minor": 2, "major": 7}, "package": "simulated"}
 GREETING = {"QMP": {"version": VERSION, "capabilities": ["oob"]}}
-POWER_BUTTON_SECONDS = 0.8  # until a guest that heeds it is down
 
 
 class CommandFailed(Exception):

@@ -6,8 +6,9 @@ import json
 import posixpath
 from typing import Any
 
+from labkit.remote.shared import MACHINE_FOLDER, RUN_KEY
 from labkit.remote.steward.process import MACHINE_FILE
-from labkit.remote.survey import FOLDER, MACHINE_FOLDER, OURS
+from labkit.remote.survey import OURS
 from labkit.simulator.machine import Process, Steps
 from labkit.simulator.steward.host import SimulatedHost
 from labkit.simulator.steward.steward import PYTHON
@@ -24,7 +25,7 @@ def survey_program(process: Process) -> Steps[int]:
     with worker.world.condition:
         names = worker.files.names(base) if worker.files.is_folder(base) else []
         wanted = [
-            name for name in names if FOLDER.fullmatch(name) and (keys is None or name in keys)
+            name for name in names if RUN_KEY.fullmatch(name) and (keys is None or name in keys)
         ]
         answer = {
             "ok": True,

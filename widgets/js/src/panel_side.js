@@ -1,26 +1,14 @@
 // What a panel shows of the VM or link that was clicked on, and what can be done with it.
 import { made, ownKeys } from "./frame.js";
 import { mark } from "./panel_tables.js";
+import { CONTROLS, number, spelled } from "./panel_values.js";
 
 const FACES = [
   ["shell", "Shell", "A shell in its system"],
   ["console", "Console", "Its serial console, from its start on"],
   ["screen", "Screen", "Its screen, with keyboard and pointer"],
 ];
-// Control: its title, the slider's scale, and how its number and text become one another.
-const CONTROLS = {
-  delay: ["Delay", 500, 1, (value) => (value ? `${value}ms` : ""), "20ms"],
-  jitter: ["Jitter", 200, 1, (value) => (value ? `${value}ms` : ""), "5ms"],
-  loss: ["Loss", 100, 0.5, (value) => (value ? `${value}%` : ""), "1%"],
-  rate: ["Rate", 100, 1, (value) => (value ? `${value}Mbit` : ""), "5Mbit"],
-};
-const SCALE = { ms: 1, s: 1000, us: 0.001, "%": 1, mbit: 1, kbit: 0.001, gbit: 1000, bit: 1e-6 };
 const DRAG = 250; // ms between two settings while a slider is dragged
-
-function number(text) {
-  const found = /^\s*([\d.]+)\s*([a-z%]*)/i.exec(text || "");
-  return found ? Number(found[1]) * (SCALE[found[2].toLowerCase()] ?? 1) : 0;
-}
 
 export class Side {
   constructor(parent, panel) {
@@ -135,7 +123,7 @@ export class Side {
   }
 
   _control(parent, key, send) {
-    const [title, most, step, spell, example] = CONTROLS[key];
+    const [title, most, step, , example] = CONTROLS[key];
     const id = `labkit-${Math.random().toString(36).slice(2)}`;
     const label = made("label", "", parent, title);
     label.htmlFor = id;
@@ -147,12 +135,12 @@ export class Side {
     for (const one of [slider, field]) ownKeys(one);
     let last = 0;
     slider.addEventListener("input", () => {
-      field.value = spell(Number(slider.value));
+      field.value = spelled(key, Number(slider.value));
       if (performance.now() - last < DRAG) return;
       last = performance.now();
       send({ [key]: field.value });
     });
-    slider.addEventListener("change", () => send({ [key]: spell(Number(slider.value)) }));
+    slider.addEventListener("change", () => send({ [key]: spelled(key, Number(slider.value)) }));
     field.addEventListener("change", () => send({ [key]: field.value.trim() }));
     return { slider, field };
   }

@@ -1,5 +1,6 @@
 // What a panel's slice is being worked on: stage, steps, time, who is late, and what went wrong.
 import { made, ownKeys } from "./frame.js";
+import { workTime, workWords } from "./panel_values.js";
 
 export class Work {
   constructor(parent, panel) {
@@ -28,7 +29,7 @@ export class Work {
     const working = work.state === "working";
     this.root.hidden = work.state === "idle";
     this.root.dataset.state = work.state;
-    this.words.textContent = this._words(work);
+    this.words.textContent = workWords(work);
     this.words.title = this.words.textContent;
     const part = work.state === "done" ? 1 : work.steps ? Math.min(1, work.done / work.steps) : 0.02;
     this.bar.style.transform = `scaleX(${part})`;
@@ -59,13 +60,6 @@ export class Work {
     clearInterval(this.timer);
   }
 
-  _words(work) {
-    if (work.state === "done") return work.steps ? "As wished" : "As wished: nothing was to be done";
-    if (work.state === "failed") return work.job ? "Ending what has begun" : "Ended early";
-    const words = work.words || work.job || "working";
-    return words[0].toUpperCase() + words.slice(1);
-  }
-
   _more(work) {
     this.more.replaceChildren();
     for (const text of work.failures) made("div", "labkit-wrong", this.more, text);
@@ -77,16 +71,7 @@ export class Work {
 
   // The page counts the seconds itself: no message is needed for that.
   _tick() {
-    const { state, steps, done, seconds, left, at } = this.told;
-    const passed = state === "working" ? (performance.now() - at) / 1000 : 0;
-    const parts = steps ? [`${done} of ${steps} steps`] : [];
-    parts.push(`${Math.round(seconds + passed)} s`);
-    if (state === "working" && left !== null) {
-      const now = left - passed;
-      if (now >= 1) parts.push(`about ${Math.round(now)} s left`);
-      else if (now > -2 - 0.2 * (seconds + left)) parts.push("nearly done");
-      else parts.push(`longer than usual (${Math.round(seconds + left)} s)`);
-    }
-    this.time.textContent = parts.join(" · ");
+    const { state, at } = this.told;
+    this.time.textContent = workTime(this.told, state === "working" ? (performance.now() - at) / 1000 : 0);
   }
 }

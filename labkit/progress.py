@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from labkit.events import (
     Converged,
@@ -27,25 +27,30 @@ from labkit.events import (
 
 MIB = 2**20
 LATE = 20.0  # seconds a guest is waited for before its console is of interest
-MOST_NAMES = 4
-# Kind of step -> what people call it; their order is that of a deployment.
-VERBS = {
-    "start steward": "preparing",
-    "stop machine": "ending",
-    "forget machine": "clearing away",
-    "delete link": "taking away link",
-    "delete overlay": "deleting the disk of",
-    "make overlay": "making the disk of",
-    "grow overlay": "growing the disk of",
-    "start machine": "starting",
-    "resume machine": "resuming",
-    "set internet": "connecting the internet of",
-    "set link": "laying link",
-    "configure guest": "setting up",
-    "stop steward": "leaving",
-    "remove leftover": "clearing away",
+# What is done that is no step: it comes before the plan's first.
+BUILD, COPY = "build image", "copy image"
+STAGES = {
+    "wait": "waiting for another process that builds it",
+    "index": "reading the mirror's list of packages",
+    "unpack": "unpacking its packages",
+    "pack": "packing kernel and files",
 }
 STARTING, RUNNING, ABSENT, UP = "starting", "running", "absent", "up"
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What is being done, to what, and for how long so far.
+
+    `kind` is that of a step, or `BUILD` or `COPY` of an image; `detail` and `share` say how far it
+    is, where that is known.
+    """
+
+    kind: str
+    subject: str
+    seconds: float
+    detail: str = ""
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,12 @@ class Work:
 
     `state` is ``idle``, ``working``, ``done`` or ``failed``; `fraction` counts steps; `left` are
     the seconds it usually takes from now on, negative when it takes longer, None when unknown.
+    `active` is in the order in which it began, `waiting` has the latest guest first.
     `vms` and `links` have the states that the work has given to some since the last look.
     """
 
     state: str = "idle"
-    words: str = ""
+    active: tuple[Activity, ...] = ()
     done: int = 0
     steps: int = 0
     seconds: float = 0.0
@@ -94,13 +100,23 @@ class Work:
     def time(self) -> str:
         """How long it takes, in words: ``6 s, about 8 s left``."""
         told = f"{self.seconds:.0f} s"
+        return f"{told}, {self.rest}" if self.rest else told
+
+    @property
+    def rest(self) -> str:
+        """The time that is left, in words, where it is known: ``about 8 s left``."""
         if self.left is None or self.state != "working":
-            return told
-        if self.left < 1:
-            usual = self.seconds + self.left
-            late = self.left < -max(2.0, 0.2 * usual)
-            return f"{told}, longer than usual ({usual:.0f} s)" if late else f"{told}, nearly done"
-        return f"{told}, about {self.left:.0f} s left"
+            return ""
+        if self.left >= 1:
+            return f"about {self.left:.0f} s left"
+        usual = self.seconds + self.left
+        late = self.left < -max(2.0, 0.2 * usual)
+        return f"longer than usual ({usual:.0f} s)" if late else "nearly done"
+
+    @property
+    def late(self) -> tuple[Waiting, ...]:
+        """The guests whose consoles are of interest by now."""
+        return tuple(one for one in self.waiting if one.is_late)
 
 
 class Progress:
@@ -116,18 +132,18 @@ class Progress:
         self._began = self._ended = self._clock()
         self._due: float | None = None
         self._steps = self._done = 0
-        self._running: dict[tuple[str, str], str] = {}
-        self._aside = ""
+        # What goes on, by kind and subject; its `seconds` are those of the clock when it began.
+        self._active: dict[tuple[str, str], Activity] = {}
+        self._packages: dict[str, int] = {}
         self._waiting: dict[str, Waiting] = {}
         self._failures: list[str] = []
         self._vms: dict[str, str] = {}
         self._links: dict[str, str] = {}
 
-    def begin(self, words: str = "looking at what is there") -> None:
+    def begin(self) -> None:
         """Work begins, before any event tells of it."""
         with self._lock:
-            self._reset()
-            self._state, self._aside = "working", words
+            self._begin()
 
     def end(self, failure: str = "") -> None:
         """Work has ended: well, or by a failure."""
@@ -155,7 +171,9 @@ class Progress:
             now = self._clock() if self._state == "working" else self._ended
             return Work(
                 state=self._state,
-                words=self._words(),
+                active=tuple(
+                    replace(one, seconds=now - one.seconds) for one in self._active.values()
+                ),
                 done=self._done,
                 steps=self._steps,
                 seconds=now - self._began,
@@ -181,7 +199,7 @@ class Progress:
                 case StepDone(_, subject, kind, _):
                     self._step_done(kind, subject)
                 case StepFailed(_, subject, kind, _, why):
-                    self._running.pop((kind, subject), None)
+                    self._active.pop((kind, subject), None)
                     self._waiting.pop(subject, None)
                     self._failures.append(f"{kind} {subject}: {why}")
                 case GuestWaiting(_, subject, what, seconds):
@@ -189,23 +207,24 @@ class Progress:
                 case MachineTold(_, subject, kind):
                     self._machine(subject, kind)
                 case _:
-                    self._aside = image_words(event) or self._aside
+                    self._image(event)
 
     # inside, under the lock
 
+    def _begin(self) -> None:
+        self._reset()
+        self._state = "working"
+
     def _planned(self, steps: int, expected: float | None) -> None:
         if self._state != "working":
-            self._reset()
-            self._state = "working"
-        self._aside = ""
+            self._begin()
         self._steps = self._done + steps
         self._due = None if expected is None else self._clock() + expected
 
     def _finish(self, state: str) -> None:
         self._state, self._ended = state, self._clock()
-        self._running.clear()
+        self._active.clear()
         self._waiting.clear()
-        self._aside = ""
 
     def _gave_up(self, why: str) -> None:
         """Steps that failed have said why; the error tells only what they did not."""
@@ -213,14 +232,20 @@ class Progress:
         if not self._failures:
             self._failures.append(why)
 
+    def _goes_on(
+        self, kind: str, subject: str, detail: str = "", share: float | None = None
+    ) -> None:
+        before = self._active.get((kind, subject))
+        began = self._clock() if before is None else before.seconds
+        self._active[kind, subject] = Activity(kind, subject, began, detail, share)
+
     def _step_begun(self, kind: str, subject: str) -> None:
-        self._aside = ""
-        self._running[kind, subject] = subject
+        self._goes_on(kind, subject)
         if kind == "start machine":
             self._vms[subject] = STARTING
 
     def _step_done(self, kind: str, subject: str) -> None:
-        self._running.pop((kind, subject), None)
+        self._active.pop((kind, subject), None)
         if self._state == "working":  # else a link was changed, which is no plan's step
             self._done += 1
         match kind:
@@ -242,38 +267,35 @@ class Progress:
             if self._vms.get(subject) == STARTING:
                 self._vms[subject] = RUNNING
 
-    def _words(self) -> str:
-        """What is being done, the same things together: ``starting r1, r2; laying link l1``."""
-        found: dict[str, list[str]] = {}
-        for kind, subject in self._running:
-            found.setdefault(kind, []).append(subject)
-        known = [*VERBS, *found]  # steps that have no verb are called what they are
-        told = [
-            f"{VERBS.get(kind, kind)} {_names(sorted(names))}"
-            for kind, names in sorted(found.items(), key=lambda item: known.index(item[0]))
-        ]
-        return "; ".join([*told, self._aside] if self._aside else told)
+    def _image(self, event: Event) -> None:
+        """What the steps need is made or brought before the plan is told: that is work, too."""
+        match event:
+            case ImageBuildStage(_, subject, stage):
+                self._image_goes_on(BUILD, subject, STAGES.get(stage, stage))
+            case PackageProgress(_, subject, done):
+                self._packages[subject] = done
+                size = sum(self._packages.values()) / MIB
+                self._image_goes_on(BUILD, "packages", f"downloading packages: {size:.1f} MiB")
+            case ImageBuilt():
+                self._forget_build()
+                self._packages.clear()
+            case ImageCopyProgress(host, subject, done, total):
+                told = f"to {host}: {done / MIB:.0f} of {total / MIB:.0f} MiB"
+                self._image_goes_on(COPY, subject, told, done / total if total else None)
+            case ImageCopyWaiting(host, subject):
+                self._image_goes_on(COPY, subject, f"to {host}: another labkit does it already")
+            case ImageCopied(_, subject):
+                self._active.pop((COPY, subject), None)
 
+    def _image_goes_on(
+        self, kind: str, subject: str, detail: str, share: float | None = None
+    ) -> None:
+        if self._state != "working":
+            self._begin()
+        if kind == BUILD and (kind, subject) not in self._active:
+            self._forget_build()  # images are built one by one: a stage takes another's place
+        self._goes_on(kind, subject, detail, share)
 
-def _names(names: list[str]) -> str:
-    if len(names) <= MOST_NAMES:
-        return ", ".join(names)
-    return f"{', '.join(names[: MOST_NAMES - 1])} and {len(names) - MOST_NAMES + 1} more"
-
-
-def image_words(event: Event) -> str:
-    """What an event of images means to who waits; nothing when it is of something else."""
-    match event:
-        case ImageCopyProgress(host, subject, done, total):
-            return f"copying {subject} to {host}: {done / MIB:.0f} of {total / MIB:.0f} MiB"
-        case ImageCopyWaiting(host, subject, seconds):
-            return f"waiting: {subject} is being copied to {host} already, {seconds:.0f} s"
-        case ImageCopied(host, subject):
-            return f"{subject} is on {host}"
-        case PackageProgress(_, subject, done, total):
-            return f"downloading {subject}: {done / MIB:.1f} of {total / MIB:.1f} MiB"
-        case ImageBuildStage(_, subject, stage):
-            return f"building the image {subject}, once: {stage}"
-        case ImageBuilt(_, subject):
-            return f"the image {subject} is built"
-    return ""
+    def _forget_build(self) -> None:
+        for key in [key for key in self._active if key[0] == BUILD]:
+            self._active.pop(key)
