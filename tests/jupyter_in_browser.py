@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 CHROMIUM = "/usr/bin/chromium"
@@ -32,32 +39,52 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-START_SECONDS, OPEN_SECONDS = 60, 60
-BEGIN_SECONDS, BEGIN_TRIES = 5, 6
-# A synchronous predicate on purpose: a promise counts as true at once.
-READY = """() => {
+VIEWPORT = ViewportSize(width=1280, height=1000)
+START_SECONDS, OPEN_SECONDS, PATIENCE_SECONDS = 60, 60, 30
+LAB = "lab/tree"
+# What the page is at: `READY` and `ALL_RAN` are asked of it, and who waited in vain is told it.
+# Synchronous on purpose: a promise counts as true at once.
+STATE = """() => {
   const app = window.jupyterapp;
-  if (!app || !app.commands.hasCommand('notebook:run-all-cells')) return false;
-  const notebook = [...app.shell.widgets('main')].find((w) => w.context && w.content?.widgets);
-  if (!notebook) return false;
-  const session = notebook.context.sessionContext;
-  return notebook.context.isReady && session.isReady
-    && session.session?.kernel?.status === 'idle' && notebook.content.widgets.length > 0;
+  const open = app && [...app.shell.widgets('main')].find((w) => w.context && w.content?.widgets);
+  const session = open?.context.sessionContext;
+  const kernel = session?.session?.kernel;
+  return {
+    canRun: Boolean(app?.commands.isEnabled('notebook:run-all-cells')), // it has the focus, too
+    ran: window.labkitRan,
+    document: open?.context.isReady,
+    session: session?.isReady,
+    kernel: kernel?.status,
+    connection: kernel?.connectionStatus,
+    cells: open?.content.widgets.length,
+    counts: open?.content.widgets.filter((cell) => cell.model.type === 'code')
+      .map((cell) => cell.model.executionCount),
+    dialogs: [...document.querySelectorAll('.jp-Dialog')].map((one) => one.innerText),
+  };
 }"""
-HAS_BEGUN = """() => {
-  const notebook = [...window.jupyterapp.shell.widgets('main')].find((w) => w.content?.widgets);
-  const code = notebook.content.widgets.filter((cell) => cell.model.type === 'code');
-  return code.some((cell) => cell.model.executionCount !== null)
-    || notebook.context.sessionContext.session.kernel.status === 'busy';
+READY = "(s) => s.canRun && s.document && s.session && s.kernel === 'idle' && s.cells > 0"
+# The promise is not returned: behind a dialog it would be waited for without an end.
+RUN_ALL = """() => {
+  window.labkitRan = false;
+  window.jupyterapp.commands.execute('notebook:run-all-cells')
+    .then(() => { window.labkitRan = true; });
 }"""
-ALL_RAN = """() => {
-  const notebook = [...window.jupyterapp.shell.widgets('main')].find((w) => w.content?.widgets);
-  const code = notebook.content.widgets.filter((cell) => cell.model.type === 'code');
-  return code.every((cell) => cell.model.executionCount !== null)
-    && notebook.context.sessionContext.session.kernel.status === 'idle';
-}"""
+ALL_RAN = "(s) => s.ran && s.counts.every((count) => count !== null)"
 SAVE = """() => [...window.jupyterapp.shell.widgets('main')]
   .find((w) => w.context?.sessionContext).context.save()"""
+RESTART = """() => [...window.jupyterapp.shell.widgets('main')]
+  .find((w) => w.context?.sessionContext).context.sessionContext.session.kernel.restart()"""
+CLOSE = """async () => {
+  for (const open of [...window.jupyterapp.shell.widgets('main')]) {
+    await open.context?.sessionContext?.shutdown();
+    open.dispose();
+  }
+}"""
+HIDE_SIDE_BAR = """() => {
+  const { shell, commands } = window.jupyterapp;
+  if (!shell.leftCollapsed) commands.execute('application:toggle-left-area');
+}"""
+OPEN = "(path) => { window.jupyterapp.commands.execute('docmanager:open', { path }); }"
 # The kernel's state tells nothing here: a widget's message makes it idle while the cell runs on.
 START_CODE = """(code) => {
   const open = [...window.jupyterapp.shell.widgets('main')].find((w) => w.context?.sessionContext);
@@ -71,9 +98,10 @@ START_CODE = """(code) => {
 }"""
 # What a page may say on its console without anything being wrong: what Notebook 7 says of itself,
 # with an empty notebook too; and what JupyterLab says when a widget speaks to a page that was just
-# loaded anew and does not know its widgets yet.
+# loaded anew and does not know its widgets yet, or when a notebook is closed soon after it opened.
 ALLOWED_NOISE = (
     re.compile(r"^Comm not found for comm id "),
+    re.compile(r"^Could not restore the debugger state: Canceled future "),
     re.compile(r"^Cannot read properties of undefined \(reading 'schema'\)"),
     re.compile(r"^Command 'filebrowser:open-path' not registered"),
 )
@@ -94,20 +122,24 @@ class Notebook:
     page: Page
     path: Path
     complaints: list[str] = field(default_factory=list)
+    has_own_page: bool = False
 
     def run_all(self) -> None:
         """Run every cell and wait for the last one."""
-        # The command is for the notebook that has the focus; for a moment after it was opened
-        # that may be none, and then the command does nothing.
-        for _ in range(BEGIN_TRIES):
-            # The promise is not returned: behind a dialog it would be waited for without an end.
-            self.command("notebook:run-all-cells")
-            try:
-                self.page.wait_for_function(HAS_BEGUN, timeout=BEGIN_SECONDS * 1000)
-            except PlaywrightTimeout:
-                continue
-            break
-        self.page.wait_for_function(ALL_RAN, timeout=OPEN_SECONDS * 1000)
+        self.page.evaluate(RUN_ALL)
+        self.wait_for(ALL_RAN)
+
+    def wait_for(self, what: str) -> None:
+        """Wait until the page's state is as wanted."""
+        try:
+            self.page.wait_for_function(f"() => ({what})(({STATE})())", timeout=OPEN_SECONDS * 1000)
+        except PlaywrightTimeout as error:
+            state = json.dumps(self.page.evaluate(STATE), indent=1)
+            picture = screenshots_folder(self.path.parent) / f"{self.path.stem}.png"
+            self.page.screenshot(path=picture)
+            raise AssertionError(
+                f"in vain waited for {what}:\n{state}\n{picture}\n{self.complaints}"
+            ) from error
 
     def start_cell(self, code: str) -> None:
         """Run code in the kernel, outside of any cell, and return once it runs."""
@@ -137,7 +169,12 @@ class Notebook:
     def reload(self) -> None:
         """Load the page anew, as F5 does; the kernel lives on."""
         self.page.reload()
-        self.page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
+        self.wait_for(READY)
+
+    def restart(self) -> None:
+        """Restart the kernel."""
+        self.page.evaluate(RESTART)
+        self.wait_for(READY)
 
     def theme(self, name: str) -> None:
         """ "Dark" or "Light"."""
@@ -147,15 +184,13 @@ class Notebook:
         expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)
 
     def close(self) -> None:
-        """End the kernel and close the page."""
-        self.page.evaluate(
-            "async () => { for (const w of window.jupyterapp.shell.widgets('main'))"
-            " { await w.context?.sessionContext?.shutdown(); } }"
-        )
-        self.page.close()
+        """End the kernel and close the notebook."""
+        self.page.evaluate(CLOSE)
+        if self.has_own_page:
+            self.page.close()
 
     def hide_side_bar(self) -> None:
-        self.command("application:toggle-left-area")
+        self.page.evaluate(HIDE_SIDE_BAR)
 
     def command(self, name: str, arguments: dict[str, str] | None = None) -> None:
         self.page.evaluate(
@@ -239,7 +274,7 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator[BrowserContext]:
     """One Chromium for all tests."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"there is no {CHROMIUM}: sudo apt install chromium")
@@ -248,20 +283,24 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A Chromium without a window."""
+def chromium() -> Iterator[BrowserContext]:
+    """A Chromium without a window, and one profile in it: JupyterLab is fetched once for all."""
+    expect.set_options(timeout=PATIENCE_SECONDS * 1000)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
-        yield running
+        yield running.new_context(viewport=VIEWPORT)
         running.close()
 
 
 @pytest.fixture
-def open_notebook(browser: Browser, server: Server) -> Iterator[Callable[..., Notebook]]:
-    """Opens a copy of a notebook file in a page of its own and waits for its kernel."""
+def open_notebook(
+    browser: BrowserContext, server: Server, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Notebook]]:
+    """Opens a copy of a notebook file and waits for its kernel."""
     opened: list[Notebook] = []
+    failures = request.session.testsfailed
 
-    def open_copy(path: Path, front_end: str = "lab/tree") -> Notebook:
+    def open_copy(path: Path, front_end: str = LAB) -> Notebook:
         notebook = open_in(browser, server, path, front_end)
         opened.append(notebook)
         return notebook
@@ -269,22 +308,31 @@ def open_notebook(browser: Browser, server: Server) -> Iterator[Callable[..., No
     yield open_copy
     for notebook in opened:
         notebook.close()
+    if request.session.testsfailed > failures:  # who knows what its page is at
+        for page in browser.pages:
+            page.close()
 
 
-def open_in(browser: Browser, server: Server, path: Path, front_end: str = "lab/tree") -> Notebook:
-    """A copy of a notebook file, opened in a page of its own; its kernel is ready."""
+def open_in(browser: BrowserContext, server: Server, path: Path, front_end: str = LAB) -> Notebook:
+    """A copy of a notebook file, opened; its kernel is ready.
+
+    JupyterLab is loaded once, and the notebooks are opened in it one after the other: loading it
+    takes longer than most tests. Another front end gets a page of its own.
+    """
     shutil.copy(path, server.root)
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.set_default_timeout(15_000)
-    notebook = Notebook(page, server.root / path.name)
+    is_lab = front_end == LAB
+    loaded = browser.pages[0] if browser.pages and is_lab else None
+    page = loaded or browser.new_page()
+    page.set_default_timeout(PATIENCE_SECONDS * 1000)
+    page.set_viewport_size(VIEWPORT)
+    notebook = Notebook(page, server.root / path.name, has_own_page=not is_lab)
     page.on("pageerror", lambda error: _note(str(error), "", notebook.complaints))
     page.on("console", lambda message: _heard(message, notebook.complaints))
-    page.goto(f"{server.url}/{front_end}/{path.name}?reset")
-    try:
-        page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
-    except PlaywrightTimeout:  # as a person would; what is tested comes after it
-        page.reload()
-        page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
+    if loaded is None:
+        page.goto(f"{server.url}/{front_end}/{path.name}?reset")
+    else:
+        page.evaluate(OPEN, path.name)
+    notebook.wait_for(READY)
     return notebook
 
 
@@ -292,11 +340,11 @@ def open_in(browser: Browser, server: Server, path: Path, front_end: str = "lab/
 def open_cells(open_notebook: Callable[..., Notebook], tmp_path: Path) -> Callable[..., Notebook]:
     """Opens a notebook of the given code cells, and runs them."""
 
-    def open_them(*cells: str, front_end: str = "lab/tree") -> Notebook:
+    def open_them(*cells: str, front_end: str = LAB) -> Notebook:
         path = tmp_path / f"{secrets.token_hex(4)}.ipynb"
         write_notebook(path, *cells)
         opened = open_notebook(path, front_end)
-        if front_end == "lab/tree":
+        if front_end == LAB:
             opened.hide_side_bar()
         opened.run_all()
         return opened
@@ -333,7 +381,12 @@ def _note(text: str, source: str, complaints: list[str]) -> None:
 
 @pytest.fixture
 def screenshots(tmp_path: Path) -> Path:
-    """Where screenshots go: the folder named by LABKIT_SCREENSHOTS, or one that pytest keeps."""
-    folder = Path(os.environ.get("LABKIT_SCREENSHOTS", tmp_path))
+    """Where screenshots go."""
+    return screenshots_folder(tmp_path)
+
+
+def screenshots_folder(otherwise: Path) -> Path:
+    """Where screenshots go: the folder named by LABKIT_SCREENSHOTS, or another one."""
+    folder = Path(os.environ.get("LABKIT_SCREENSHOTS", otherwise))
     folder.mkdir(parents=True, exist_ok=True)
     return folder

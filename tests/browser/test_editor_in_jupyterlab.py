@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from labkit import spec
+from live_page import assert_accessible
 
 if TYPE_CHECKING:
     from jupyter_in_browser import Notebook
@@ -88,13 +88,6 @@ def tab_to(page: Page, label: str) -> None:
 def type_over(page: Page, text: str) -> None:
     press(page, "ControlOrMeta+a")
     page.keyboard.type(text)
-
-
-def assert_accessible(page: Page) -> None:
-    """No violation that axe-core calls serious or critical."""
-    found = Axe().run(page, context=".labkit-editor").response["violations"]
-    bad = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert not bad, json.dumps(bad, indent=1)
 
 
 def shoot(notebook: Notebook, editor: Locator, path: Path) -> None:
@@ -267,10 +260,10 @@ def test_it_is_quick_and_can_be_read_by_everyone(
     editor.locator("g[data-vm=r1]").click()
     editor.get_by_role("button", name="Preview plan").click()
     expect(editor.locator("table.result")).to_be_visible()
-    assert_accessible(page)
+    assert_accessible(page, ".labkit-editor")
     shoot(notebook, editor, screenshots / "editor_light.png")
     notebook.theme("Dark")
-    assert_accessible(page)
+    assert_accessible(page, ".labkit-editor")
     shoot(notebook, editor, screenshots / "editor_dark.png")
     notebook.theme("Light")
     times = page.evaluate(MEASURE)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Locator, expect
 
+from live_page import assert_accessible, press, wait_shown
 from real_lab import real_lab
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ WATCH = """() => {
   }, 10);
 }"""
 WATCHED = """() => {
+  clearInterval(window.labkitTimer);
   const seen = window.labkitSeen;
   return { ...seen, seconds: (performance.now() - seen.from) / 1000 };
 }"""
@@ -65,8 +67,10 @@ WATCHED = """() => {
 def panel_of(open_cells: Callable[..., Notebook]) -> Callable[..., tuple[Notebook, Locator]]:
     """A notebook whose cells show a panel of a slice on paper."""
 
-    def open_panel(*cells: str, pause: float = 0.15) -> tuple[Notebook, Locator]:
-        notebook = open_cells(LAB.format(pause=pause), *cells)
+    def open_panel(
+        *cells: str, pause: float = 0.15, front_end: str = "lab/tree"
+    ) -> tuple[Notebook, Locator]:
+        notebook = open_cells(LAB.format(pause=pause), *cells, front_end=front_end)
         panel = notebook.page.locator(".labkit-panel").first
         expect(panel).to_have_attribute("data-state", "connected", timeout=30_000)
         return notebook, panel
@@ -84,18 +88,6 @@ net.add_vm("h1", addresses={"eth1": "10.0.0.1/24"})
 net.add_vm("h2", addresses={"eth1": "10.0.0.2/24"}, screen=True)
 net.link("h1", "h2", name="wire")
 net"""
-SAYS = """([number, text]) => {
-  const view = document.querySelectorAll('.labkit-terminal')[number]?.labkit;
-  if (!view) return false;
-  const buffer = view.term.buffer.active;
-  const lines = [];
-  for (let i = 0; i < buffer.length; i++) lines.push(buffer.getLine(i).translateToString(true));
-  return lines.join('\\n').includes(text);
-}"""
-
-
-def press(panel: Locator, name: str) -> None:
-    panel.get_by_role("button", name=name, exact=True).click()
 
 
 def deployed(panel: Locator) -> None:
@@ -273,7 +265,7 @@ def test_a_shell_opens_in_the_panel_and_packets_are_captured(
     expect(panel.get_by_role("button", name="Close the shell of h1")).to_be_visible()
     terminal.locator("textarea").focus()
     page.keyboard.type("hostname\n")
-    page.wait_for_function(SAYS, arg=[0, "\nh1\n"], timeout=30_000)
+    wait_shown(page, "\nh1\n")
 
     panel.locator("g[data-link=wire]").press("Enter")
     press(panel, "Capture")
@@ -291,6 +283,45 @@ def test_a_shell_opens_in_the_panel_and_packets_are_captured(
     expect(panel.get_by_role("button", name="Capture", exact=True)).to_be_visible()
     press(panel, "Close the shell of h1")
     expect(terminal).to_have_count(0)
+    assert notebook.complaints == []
+
+
+def test_it_can_be_read_by_everyone(panel_of: OpenPanel) -> None:
+    notebook, panel = panel_of(WISH, pause=0.0)
+    page = notebook.page
+    assert_accessible(page, ".labkit-panel")
+    deployed(panel)
+    for place in ("g[data-vm=r1]", "g[data-link=wan]"):
+        panel.locator(place).press("Enter")
+        for name in ("VMs", "Links", "Events"):
+            panel.get_by_role("tab", name=name).click()
+            assert_accessible(page, ".labkit-panel")
+    press(panel, "Delete…")
+    assert_accessible(page, ".labkit-panel")
+    press(panel, "Cancel")
+    notebook.theme("Dark")
+    assert_accessible(page, ".labkit-panel")
+    notebook.theme("Light")
+    assert notebook.complaints == []
+
+
+def test_it_works_in_notebook_7_and_no_key_is_a_shortcut(
+    panel_of: OpenPanel, screenshots: Path
+) -> None:
+    notebook, panel = panel_of(WISH, pause=0.0, front_end="notebooks")
+    cells = notebook.page.locator(".jp-Cell").count()
+    notebook.start_cell("import threading; threading.Event().wait(60)")
+    deployed(panel)
+    assert notebook.is_running()
+    notebook.interrupt()
+    r1 = panel.locator("g[data-vm=r1]")
+    r1.press("Enter")
+    for key in "abxdd":
+        r1.press(key)
+    press(panel, "Pause")
+    expect(r1).to_have_attribute("data-state", "paused")
+    expect(notebook.page.locator(".jp-Cell")).to_have_count(cells)
+    notebook.page.screenshot(path=screenshots / "panel_notebook7.png")
     assert notebook.complaints == []
 
 
@@ -331,7 +362,7 @@ def test_real_machines_are_deployed_used_and_deleted(
         expect(panel.get_by_role("button", name="Stop capture")).to_be_visible(timeout=30_000)
         terminal.locator("textarea").focus()
         page.keyboard.type("ping -c 3 10.0.2.2\n")
-        page.wait_for_function(SAYS, arg=[0, "3 packets transmitted"], timeout=60_000)
+        wait_shown(page, "3 packets transmitted")
         expect(panel.get_by_text("ICMP").first).to_be_visible()
         page.set_viewport_size({"width": 1100, "height": 1500})
         page.mouse.move(1, 1)

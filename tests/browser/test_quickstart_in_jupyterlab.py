@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from live_page import assert_accessible
+
 if TYPE_CHECKING:
     from jupyter_in_browser import Notebook
 
@@ -133,6 +135,21 @@ def test_it_can_be_read_in_the_dark_theme(
         assert _contrast(element) >= 4.0
     page.screenshot(path=screenshots / "form_dark.png")
     notebook.theme("Light")
+    assert notebook.complaints == []
+
+
+def test_it_can_be_read_by_everyone(notebook: Notebook, form: Locator) -> None:
+    page = notebook.page
+    assert_accessible(page, ".labkit-form")
+    type_into(form, "Name", "a b")
+    expect(message_beside(form, "Name")).to_be_visible()
+    assert_accessible(page, ".labkit-form")
+    type_into(form, "Name", "router")
+    form.get_by_role("button", name="Create", exact=True).click()
+    expect(form.locator("table tbody tr")).to_contain_text("router")
+    for theme in ("Dark", "Light"):
+        notebook.theme(theme)
+        assert_accessible(page, ".labkit-form")
     assert notebook.complaints == []
 
 

@@ -110,11 +110,13 @@ def test_nothing_is_sent_while_the_screen_is_still(screen: Notebook) -> None:
     connected(screen)
     page = screen.page
     page.evaluate(
-        f"() => {{ window.last = [0, 0]; setInterval(() => {{ const n = ({RECEIVED})();"
+        f"() => {{ window.last = [0, 0]; window.looks = setInterval(() => {{"
+        f" const n = ({RECEIVED})();"
         " if (n !== window.last[0]) window.last = [n, performance.now()]; }, 50); }"
     )
     # For three seconds on end no message at all: what was shown before has been sent by then.
     page.wait_for_function("() => performance.now() - window.last[1] > 3000", timeout=30_000)
+    page.evaluate("() => clearInterval(window.looks)")
 
 
 def test_a_picture_is_in_the_saved_notebook_and_not_twice_on_the_page(screen: Notebook) -> None:

@@ -10,19 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Locator, expect
 
+from live_page import shows, wait_shown
+
 if TYPE_CHECKING:
     from jupyter_in_browser import Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.vm, pytest.mark.timeout(300)]
 
-SHOWS = """([number, text]) => {
-  const view = document.querySelectorAll('.labkit-terminal')[number]?.labkit;
-  if (!view) return false;
-  const buffer = view.term.buffer.active;
-  const lines = [];
-  for (let i = 0; i < buffer.length; i++) lines.push(buffer.getLine(i).translateToString(true));
-  return lines.join('\\n').includes(text);
-}"""
 SIZE = """() => {
   const { term } = document.querySelector('.labkit-terminal').labkit;
   return [term.rows, term.cols];
@@ -42,8 +36,7 @@ _numbers = itertools.count(1)
 
 
 def shown(notebook: Notebook, text: str, number: int = 0) -> None:
-    """Wait until a terminal shows a text."""
-    notebook.page.wait_for_function(SHOWS, arg=[number, text], timeout=30_000)
+    wait_shown(notebook.page, text, number)
 
 
 def connected(notebook: Notebook, number: int = 0) -> Locator:
@@ -219,7 +212,7 @@ def test_read_only_shows_all_and_sends_nothing(
     notebook.page.keyboard.type("echo un''wanted\n")
     answer = asked(notebook, writer, 1)
     shown(notebook, answer, 0)
-    assert not notebook.page.evaluate(SHOWS, [1, "unwanted"])
+    assert not shows(notebook.page, "unwanted", 1)
     assert notebook.complaints == []
 
 

@@ -43,7 +43,7 @@ function data(model, channel, ...sizes) {
 const acks = (model) => model.sent.filter(({ message }) => message.k === "ack").map(({ message }) => [message.n, message.m]);
 const soon = () => new Promise((done) => { setTimeout(done, 5); });
 
-test("it asks for a stream, opens, and closes with a reason", () => {
+test("it asks for a stream, opens, and closes with a reason", async () => {
   const model = new Model();
   const channel = new Channel(model, { hello: { columns: 80 } });
   assert.deepEqual(model.sent[0].message, { columns: 80, k: "open", ch: channel.ch });
@@ -54,6 +54,7 @@ test("it asks for a stream, opens, and closes with a reason", () => {
   channel.onclose = (event) => { why = event.reason; };
   model.emit("msg:custom", { k: "closed", ch: channel.ch, reason: "it has ended" });
   assert.equal(channel.readyState, "closed");
+  await null;
   assert.equal(why, "it has ended");
 });
 
@@ -140,6 +141,16 @@ test("a kernel that was restarted, or answers no beat, ends it", async () => {
   await new Promise((done) => { silent.channel.onclose = done; });
   assert.match(silent.channel.reason, /does not answer/);
   assert.ok(silent.model.kinds().includes("beat"));
+});
+
+test("who closes it is told afterwards, as by a WebSocket", async () => {
+  const { channel } = opened();
+  let why = "";
+  channel.onclose = (event) => { why = event.reason; };
+  channel.close();
+  assert.equal(why, "");
+  await null;
+  assert.equal(why, "closed here");
 });
 
 test("a comm that is closed ends it with the reason", () => {

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from IPython.utils.capture import capture_output
 
 from fake_page import PATIENCE, FakeLine, FakePage, ShellLine
+from ipython_shell import ipython_shell
 from labkit.errors import InvalidArgument, MachineUnknown, UsageError
 from labkit.executor import Connection
 from labkit_widgets import ByteSource
@@ -67,6 +69,28 @@ def test_nothing_is_connected_before_it_is_shown(line: FakeLine) -> None:
     assert not asked
     with pytest.raises(UsageError, match="it is not connected"):
         terminal.type("x")
+
+
+def test_what_is_kept_in_the_notebook_begins_with_the_first_words(line: FakeLine) -> None:
+    def connect(_columns: int, _rows: int) -> FakeLine:
+        threading.Event().wait(0.1)  # a machine takes its time
+        line.say(b"r1:/root# ")
+        return line
+
+    terminal = WatchedTerminal(FakePage(), connect)
+    with ipython_shell(), capture_output() as shown:
+        terminal._ipython_display_()
+    live, kept = (one.data["text/plain"] for one in shown.outputs)
+    assert live == "<console of r1>"
+    assert kept == "console of r1\n\nr1:/root#"
+    terminal.close()
+
+
+def test_a_silent_line_is_shown_all_the_same(terminal: WatchedTerminal) -> None:
+    with ipython_shell(), capture_output() as shown:
+        terminal._ipython_display_()
+    assert "(nothing was shown)" in shown.outputs[1].data["text/plain"]
+    terminal.close()
 
 
 def test_a_second_view_is_told_the_past_and_both_see_what_follows(

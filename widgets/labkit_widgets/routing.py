@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 OLD_KERNEL = (
-    "This kernel (ipykernel {}) answers only between cells: pip install 'ipykernel>=7.2', "
+    "This kernel (ipykernel {}) answers only between cells: pip install 'ipykernel>=7.4', "
     "then restart it."
 )
 OLD_FRONT_END = (

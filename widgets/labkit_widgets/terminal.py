@@ -19,6 +19,7 @@ from labkit_widgets.twin import Bundle, Twin
 COLUMNS, ROWS = 80, 24
 MOST_COLUMNS, MOST_ROWS = 500, 200
 TWIN_PAUSE = 2.0
+FIRST_WORDS = 0.5  # seconds that a cell waits for them, so that a notebook says the same each time
 
 Connect = Callable[[int, int], Connection]
 
@@ -60,6 +61,7 @@ class Terminal(LiveWidget):
         self._size = (COLUMNS, rows)  # as the other side knows it
         self._sending = threading.RLock()  # what a view is sent stays in order
         self._transcript = Transcript()
+        self._spoke = threading.Event()  # the other side has said something, or has ended
         self._twin = Twin(self._static, TWIN_PAUSE)
         self._feed = Feed(
             lambda: connect(*self._size),
@@ -109,6 +111,7 @@ class Terminal(LiveWidget):
 
     def _ipython_display_(self) -> None:
         self._feed.open()
+        self._spoke.wait(FIRST_WORDS)
         self._display(self._twin)
 
     def _static(self) -> Bundle:
@@ -179,10 +182,12 @@ class Terminal(LiveWidget):
             self._transcript.add(data)
             for view in self._all_views():
                 self._pump(view)
+        self._spoke.set()
         self._twin.changed()
 
     def _feed_end(self, reason: str) -> None:
         for view in self._all_views():
             if view.asked:
                 self._end(view, reason)
+        self._spoke.set()
         self._twin.save()

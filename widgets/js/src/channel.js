@@ -114,6 +114,7 @@ export class Channel {
     this.model.off("msg:custom", this._hear);
     this.model.off("comm_live_update", this._gone);
     this.model.off("destroy", this._gone);
-    this.onclose?.({ code: 1000, reason, wasClean: true });
+    // Later, as a WebSocket does: noVNC takes a close within its own disconnect for none at all.
+    queueMicrotask(() => this.onclose?.({ code: 1000, reason, wasClean: true }));
   }
 }

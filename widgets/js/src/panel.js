@@ -44,7 +44,7 @@ class Panel {
     channel.onclose = ({ reason }) => {
       if (channel !== this.channel) return;
       this.again.hidden = /kernel is gone/.test(reason);
-      this.frame.show("closed", reason.includes("kernel") ? `${reason}: run the cell again` : reason);
+      this.frame.show("closed", reason);
     };
   }
 

@@ -9,6 +9,9 @@ import "./screen.css";
 
 const AGAIN = "the view was away for too long";
 const GROUND = "#000";
+// noVNC keeps in the document who has captured the mouse, and each kernel's widgets bring a copy of
+// it: a page with two of them would lose the mouse to the other one. The first one serves all.
+const Client = (document.labkitRFB ??= RFB);
 
 // The kernel follows each answer of the machine with the next question, in our words (screen.py):
 // to ask the same again would be a message for nothing. A question is ten bytes that begin with 3,
@@ -56,7 +59,7 @@ class View {
     this.frame.show("connecting");
     const channel = new Channel(this.model, { ackMessages: 3 });
     leaveAskingToTheKernel(channel);
-    const rfb = new RFB(this.frame.body, channel, { shared: true });
+    const rfb = new Client(this.frame.body, channel, { shared: true });
     this.channel = channel;
     this.rfb = rfb;
     rfb.scaleViewport = true;
