@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit import rules
+from labkit.near import did_you_mean
 from labkit.wish import LinkWish, Slice
 from labkit.wish.links import link_wish
 from labkit.wish.refusal import refuse
@@ -32,7 +33,8 @@ class Template:
 def template(name: str, count: int, slice_name: str) -> Slice:
     """The wish of a slice of `count` VMs in the shape called `name`, one of `TEMPLATES`."""
     if name not in TEMPLATES:
-        refuse("template", name, f"these are known: {', '.join(TEMPLATES)}")
+        rule = f"these are known: {', '.join(TEMPLATES)}"
+        refuse("template", name, rule, did_you_mean(name, TEMPLATES, "Choose one of them."))
     shape = TEMPLATES[name]
     rules.integer(count, f"number of VMs in template {name!r}", shape.least, shape.most)
     return shape.build(count, slice_name)
