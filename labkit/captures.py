@@ -67,6 +67,9 @@ class Capture:
         state = self._state
         return f"<Capture of {', '.join(self.links)}: {len(self)} packets, {state}>"
 
+    def __str__(self) -> str:
+        return f"{self!r}\n{markup.text_table([SHOWN_COLUMNS, *self.last(SHOWN)])}".rstrip()
+
     def __len__(self) -> int:
         return len(self._seen)
 
@@ -105,8 +108,7 @@ class Capture:
             html.append(markup.table(SHOWN_COLUMNS, rows))
         if len(self) > len(rows):
             html.append(markup.note(f"The last {len(rows)}; all of them: .packets"))
-        text = markup.text_table(rows)
-        return markup.bundle(f"{self!r}\n{text}".rstrip(), *html)
+        return markup.bundle(str(self), *html)
 
     def __enter__(self) -> Self:
         return self.start()

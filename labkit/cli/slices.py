@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from labkit.cli.labs import (
     profile_option,
     yes_option,
 )
-from labkit.cli.progress import watching
+from labkit.cli.progress import on_terminal, watching
 from labkit.errors import InvalidArgument, LabkitError, TransferError
 
 if TYPE_CHECKING:
@@ -90,9 +89,7 @@ def up(target: str, name: str | None, yes: bool, as_json: bool, profile: str | N
 
 
 def _deploy(net: LabSlice) -> None:
-    from labkit.lab.console_tail import console_tail  # noqa: PLC0415 - keeps `labkit version` quick
-
-    with watching(net.listen, console=partial(console_tail, net)) as progress:
+    with on_terminal(net) as progress:
         net.deploy()
     if progress.seconds is not None:
         show.note(f"Deployed in {progress.seconds:.1f} s.")

@@ -207,7 +207,7 @@ class LabSlice:
 
         Ctrl-C is safe: what is done stays, and `deploy` goes on from there.
         """
-        with faces.progress(self):
+        with faces.progress(self, is_watched=len(self.listeners) > 1):
             self._seen = self._work(self._converge).seen
         self._listen()
         return self.vms
