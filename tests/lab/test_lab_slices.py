@@ -683,6 +683,19 @@ def test_a_listener_that_fails_stops_nothing(
     assert "a listener failed" in caplog.text
 
 
+def test_a_link_shows_what_it_does_to_packets(lab: MemoryLab) -> None:
+    net = lab.slice("net")
+    net.add_vm("a")
+    net.add_vm("b")
+    link = net.link("a", "b")
+    assert repr(link) == "<Link a-b (a:eth1 - b:eth1): absent>"
+    link.impair(delay="20ms", loss="1%")
+    assert repr(link) == "<Link a-b (a:eth1 - b:eth1): absent, delay 20ms, loss 1%>"
+    link.clear()
+    link.impair(sends={"a:eth1": {"rate": "5Mbit"}})
+    assert repr(link) == "<Link a-b (a:eth1 - b:eth1): absent, a:eth1 sends: rate 5Mbit>"
+
+
 def test_what_was_removed_says_so(lab: MemoryLab) -> None:
     net = lab.slice("net")
     vm = net.add_vm("a")
