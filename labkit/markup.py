@@ -31,7 +31,7 @@ _TONES = {
     "unknown": WARN,
     "starting": WARN,
     "panicked": BAD,
-    "dead": BAD,
+    "off": BAD,
 }
 
 

@@ -163,7 +163,7 @@ def test_a_vm_is_turned_off_and_started_again(say: Say, routed: str, golden: Gol
     assert say("run", "h2", "hostname").out == "h2\n"
     assert say("reboot", "h2").out == "h2 is back.\n"
     assert say("off", "--hard", "--yes", "h1").code == 0
-    assert json.loads(say("ls", "routed", "--json").out)["vms"][0]["state"] == "dead"
+    assert json.loads(say("ls", "routed", "--json").out)["vms"][0]["state"] == "off"
 
 
 def test_packets_are_shown_and_kept(say: Say, routed: str, tmp_path: Path, sim: Lab) -> None:

@@ -26,7 +26,7 @@ from labkit.errors import (
     WorkerUnreachable,
 )
 from labkit.lab import LabSlice, tables
-from labkit.observed import DEAD, PAUSED, Leftover, Observed
+from labkit.observed import OFF, PAUSED, Leftover, Observed
 from labkit.room import Host
 from labkit.testing.cut import CutEngine
 from memory_lab import MemoryLab, memory_folder, rows_left
@@ -378,7 +378,7 @@ def test_fault_30_nothing_is_placed_on_a_host_that_is_out_of_reach(tmp_path: Pat
         assert dict(net.states) == {"a": "unknown", "b": "unknown"}
 
 
-@pytest.mark.parametrize("state", [DEAD, PAUSED, "panicked", "io-error"])
+@pytest.mark.parametrize("state", [OFF, PAUSED, "panicked", "io-error"])
 def test_deploy_mends_what_happened_to_machines(lab: MemoryLab, state: str) -> None:
     net = pair(lab)
     net.deploy()
