@@ -75,10 +75,15 @@ def error(problem: LabkitError, *, to: Console = err) -> None:
     """An error as three short paragraphs: what, why, what to do."""
     lines = [f"[bold red]Error:[/bold red] {escape(problem.what)}"]
     if problem.why:
-        lines.append(f"  [bold]why[/bold]  {escape(problem.why)}")
+        lines.append(f"  [bold]why[/bold]  {_below(problem.why)}")
     if problem.fix:
-        lines.append(f"  [bold]do[/bold]   {escape(problem.fix)}")
+        lines.append(f"  [bold]do[/bold]   {_below(problem.fix)}")
     to.print("\n".join(lines), soft_wrap=True)  # unbroken, so that a command can be copied
+
+
+def _below(text: str) -> str:
+    """A text whose further lines begin below the first."""
+    return escape(text).replace("\n", "\n       ")
 
 
 def size(count: int | float | None) -> str:

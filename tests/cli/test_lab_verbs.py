@@ -82,7 +82,7 @@ def test_a_file_from_standard_input_and_files_beside_a_file(say: Say, tmp_path: 
     ("content", "words"),
     [
         (b"vms: {a: {flavour: micro}}", ["wrong.yaml, line 1", "Did you mean 'flavor'?"]),
-        (b"", ["wrong.yaml is empty", "links: [[h1, h2]]"]),
+        (b"", ["wrong.yaml is empty", "\n       links: [[h1, h2]]\n"]),
         (b"vms: {a: {}}\nlinks: {l: [a:eth1, b:eth1]}", ["no VM 'b'"]),
         (b"vms: [", ["not YAML"]),
         (b"\xff\xfe", ["UTF-8"]),
