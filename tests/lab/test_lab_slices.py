@@ -551,7 +551,7 @@ def test_a_wish_that_changes_while_it_is_deleted_is_not_deployed(lab: MemoryLab)
 def test_stop_ends_work_in_another_thread_and_says_how_to_go_on(lab: MemoryLab) -> None:
     pair(lab)
     stopped: list[LabSlice] = []
-    engine = CutEngine(lab.memory, 1, after=True, cut=lambda: stopped[0].stop())
+    engine = CutEngine(lab.memory, 1, after=True, cut=lambda: stopped[0].cancel())
     net = LabSlice(engine, lab.store, "net")
     stopped.append(net)
     with pytest.raises(Interrupted, match="Deploy again to go on"):
