@@ -286,6 +286,34 @@ def test_a_shell_opens_in_the_panel_and_packets_are_captured(
     assert notebook.complaints == []
 
 
+def test_a_click_that_opens_a_view_goes_on_into_it(panel_of: OpenPanel) -> None:
+    notebook, panel = panel_of(SIMULATED, "text = 'elsewhere'")
+    page = notebook.page
+    page.set_viewport_size({"width": 1250, "height": 560})
+    deployed(panel)
+    panel.locator("g[data-vm=h2]").click()
+    press(panel, "Shell")
+    terminal, console = (
+        page.get_by_label(f"{face} of h2", exact=True) for face in ("shell", "console")
+    )
+    expect(terminal.locator("textarea")).to_be_focused(timeout=30_000)
+    expect(terminal.get_by_text("Copy all")).to_be_in_viewport()
+    page.keyboard.type("hostname\n")
+    wait_shown(page, "\nh2\n")
+
+    press(panel, "Console")
+    expect(console.locator("textarea")).to_be_focused(timeout=30_000)
+    expect(console.get_by_text("Copy all")).to_be_in_viewport()
+    press(panel, "Shell")  # it is there already
+    expect(terminal.locator("textarea")).to_be_focused()
+
+    notebook.save()
+    notebook.reload()
+    expect(terminal).to_have_attribute("data-state", "connected", timeout=30_000)
+    expect(terminal.locator("textarea")).not_to_be_focused()
+    assert notebook.complaints == []
+
+
 def test_it_can_be_read_by_everyone(panel_of: OpenPanel) -> None:
     notebook, panel = panel_of(WISH, pause=0.0)
     page = notebook.page
@@ -329,7 +357,7 @@ REAL = """\
 net = lab.slice("campus")
 net.add_vm("r1", interfaces=2, internet=True, forwarding=True,
            addresses={"eth1": "10.0.1.1/24", "eth2": "10.0.2.1/24"})
-net.add_vm("h1", addresses={"eth1": "10.0.1.2/24"}, routes=["default via 10.0.1.1"])
+net.add_vm("h1", addresses={"eth1": "10.0.1.2/24"}, routes=["default via 10.0.1.1"], screen=True)
 net.add_vm("h2", addresses={"eth1": "10.0.2.2/24"}, routes=["default via 10.0.2.1"])
 net.link("h1:eth1", "r1:eth1", name="left")
 net.link("r1:eth2", "h2:eth1", name="right", delay="20ms")
@@ -356,7 +384,10 @@ def test_real_machines_are_deployed_used_and_deleted(
         panel.locator("g[data-vm=h1]").click()
         press(panel, "Shell")
         terminal = page.locator(".labkit-terminal")
-        expect(terminal).to_have_attribute("data-state", "connected", timeout=60_000)
+        expect(terminal.locator("textarea")).to_be_focused(timeout=60_000)
+        press(panel, "Screen")
+        expect(page.locator(".labkit-screen canvas")).to_be_focused(timeout=60_000)
+        press(panel, "Close the screen of h1")
         panel.locator("g[data-link=right]").press("Enter")
         press(panel, "Capture")
         expect(panel.get_by_role("button", name="Stop capture")).to_be_visible(timeout=30_000)

@@ -96,6 +96,10 @@ class View {
     this.connect();
   }
 
+  focus() {
+    this.term.focus();
+  }
+
   makeButtons() {
     this.again = this.frame.button("Reconnect", "Connect again", () => this.connect());
     this.frame.button("Copy all", "Copy all lines that are kept", () => {
