@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,7 +121,30 @@ def test_a_slice_is_deployed_watched_and_deleted(panel_of: OpenPanel, screenshot
     expect(panel).to_contain_text("4 running")
     press(panel, "Delete…")
     press(panel, "Delete")
-    expect(panel).to_contain_text("No VMs yet", timeout=30_000)
+    expect(panel).to_contain_text("The slice is gone: nothing is deployed", timeout=30_000)
+    expect(panel).not_to_contain_text("As wished")
+    expect(panel).to_contain_text("It was deleted.")
+    page.screenshot(path=screenshots / "panel_deleted.png")
+    assert notebook.complaints == []
+
+
+def test_it_says_what_is_left_to_deploy(panel_of: OpenPanel, screenshots: Path) -> None:
+    notebook, panel = panel_of(WISH, pause=0.0)
+    button = panel.get_by_role("button", name="Deploy", exact=True)
+    expect(button).to_have_class(re.compile("labkit-go"))
+    deployed(panel)
+    expect(panel.get_by_text("As wished", exact=True)).to_be_visible()
+    expect(button).not_to_have_class(re.compile("labkit-go"))
+    notebook.run_code("wish = net.wish; net.get_link('core').down()")
+    expect(panel.locator("g[data-link=core]")).to_have_attribute("data-state", "down")
+    expect(panel.get_by_text("to deploy")).to_have_count(0)
+    notebook.run_code("net.set_wish(wish)")
+    expect(panel.get_by_text("1 change to deploy", exact=True)).to_be_visible()
+    expect(panel.get_by_text("core: it goes up")).to_be_visible()
+    expect(button).to_have_class(re.compile("labkit-go"))
+    notebook.page.screenshot(path=screenshots / "panel_todo.png")
+    press(panel, "Deploy")
+    expect(panel.get_by_text("As wished", exact=True)).to_be_visible()
     assert notebook.complaints == []
 
 
@@ -402,5 +426,5 @@ def test_real_machines_are_deployed_used_and_deleted(
         press(panel, "Close the shell of h1")
         press(panel, "Delete…")
         press(panel, "Delete")
-        expect(panel).to_contain_text("No VMs yet", timeout=120_000)
+        expect(panel).to_contain_text("The slice is gone", timeout=120_000)
         assert notebook.complaints == []

@@ -14,6 +14,7 @@ import pytest
 from labkit.errors import MachineNotStarted
 from labkit.lab import Lab, LabSlice
 from labkit.progress import Work
+from labkit.wish import FileWish
 from labkit_widgets import panel_state
 from labkit_widgets.panel import SlicePanel
 from paper_lab import PaperEngine, paper_lab
@@ -172,6 +173,63 @@ def test_while_it_is_deleted_it_shows_what_leaves(tmp_path: Path) -> None:
     panel.wait(PATIENCE)
     shown(panel, lambda live: live.vms == [])
     panel.close()
+
+
+def test_it_says_how_many_changes_are_to_be_deployed(panel: SlicePanel, net: LabSlice) -> None:
+    assert panel._live.todo == {
+        "changes": 3,
+        "reasons": panel._live.todo["reasons"],
+        "deployed": False,
+        "gone": False,
+    }
+    click(panel, "deploy")
+    panel.wait(PATIENCE)
+    shown(panel, lambda live: live.todo["changes"] == 0 and live.todo["deployed"])
+    net.change_vm("r2", forwarding=True)
+    net.remove_link("core")
+    shown(panel, lambda live: live.todo["changes"] == 2)
+    assert "core: no longer wished" in panel._live.todo["reasons"]
+
+
+def test_a_link_that_is_down_and_wished_up_is_a_change_and_costs_no_look(
+    net: LabSlice, lab: Lab
+) -> None:
+    assert isinstance(lab.engine, PaperEngine)
+    net.deploy()
+    wish = net.wish
+    net.get_link("core").down()
+    panel = SlicePanel(net, period=0.05)
+    assert panel._live.todo["changes"] == 0
+    looks = lab.engine.looks
+    net.set_wish(wish)  # the cell is run again
+    click(panel, "dismiss")
+    shown(panel, lambda live: live.todo["changes"] == 1)
+    assert panel._live.todo["reasons"] == ["core: it goes up"]
+    assert lab.engine.looks == looks
+    panel.close()
+
+
+def test_a_wish_that_cannot_be_planned_has_no_number_of_changes(
+    panel: SlicePanel, net: LabSlice
+) -> None:
+    net.deploy()
+    net.change_vm("r1", files={"/etc/motd": FileWish("/etc/motd", source="/nowhere/motd")})
+    shown(panel, lambda live: live.todo["changes"] is None)
+
+
+@pytest.mark.parametrize("by", ["panel", "cell"])
+def test_a_slice_that_was_deleted_is_said_to_be_gone(
+    panel: SlicePanel, net: LabSlice, by: str
+) -> None:
+    click(panel, "deploy")
+    panel.wait(PATIENCE)
+    if by == "panel":
+        click(panel, "delete")
+        panel.wait(PATIENCE)
+    else:
+        net.delete()
+    shown(panel, lambda live: live.todo["gone"])
+    assert panel._live.todo == {"changes": 0, "reasons": [], "deployed": False, "gone": True}
 
 
 def test_reset_starts_a_vm_anew(panel: SlicePanel, net: LabSlice) -> None:

@@ -89,7 +89,6 @@ class Panel {
     this.again = put("Reconnect", "Connect again", () => this.connect());
     this.stop = put("Stop", "End the work that runs; deploying goes on from there", () => this.act("stop"));
     this.deploy = put("Deploy", "Make the slice what it is wished to be", () => this.act("deploy"));
-    this.deploy.classList.add("labkit-go");
     this.reset = put("Reset…", "Start all VMs anew, as if they had never run", () => this.confirm(
       `Start ${this._vms()} of ${this.name} anew? What is on their disks is lost.`, "Reset", () => this.act("reset"),
     ));
@@ -115,7 +114,9 @@ class Panel {
       this.frame.status.textContent = isReal ? summary : `${summary} · simulated`;
     }
     this.stop.hidden = this.model.get("work").state !== "working";
-    this.deploy.disabled = busy;
+    const { changes, gone } = this.model.get("todo");
+    this.deploy.disabled = busy || gone;
+    this.deploy.classList.toggle("labkit-go", changes !== 0 && !gone);
     this.reset.disabled = busy || !vms;
     this.remove.disabled = busy;
   }
@@ -129,6 +130,7 @@ class Panel {
       links: () => this.tables.paintLinks(),
       events: () => this.tables.paintEvents(),
       work: () => { this.work.paint(); this._head(); },
+      todo: () => { this.work.paint(); this._head(); this.picture.paint(); },
       problem: () => this.work.paintProblem(),
       chosen: () => { this.side.paint(); this.picture.mark(); this.tables.mark(); },
       dock: () => this.dock.paint(),
