@@ -120,6 +120,19 @@ def test_links_take_the_last_of_what_was_dragged(panel: SlicePanel, net: LabSlic
     shown(panel, lambda live: not any(live.chosen["values"].values()))
 
 
+def test_events_say_what_was_set(panel: SlicePanel, net: LabSlice) -> None:
+    net.deploy()
+    link = net.get_link("core")
+    for change in (link.down, link.up, link.clear, lambda: link.impair(delay="80ms")):
+        change()
+    shown(panel, lambda live: live.events[0]["detail"] == "delay 80ms")
+    rows = [(row["event"], row["detail"]) for row in panel._live.events[:4]]
+    said = ["delay 80ms", "cleared", "up", "down"]
+    assert rows == [("set link", one) for one in said]
+    first = next(row for row in panel._live.events if row["event"] == "start machine")
+    assert first["detail"].startswith("it is new")
+
+
 def test_a_value_that_is_none_is_refused_at_its_field(panel: SlicePanel, net: LabSlice) -> None:
     click(panel, "choose", kind="link", name="core")
     click(panel, "link", name="core", settings={"delay": "soon"})
