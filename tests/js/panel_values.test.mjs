@@ -34,6 +34,7 @@ test("the words say what is done, how it ended, and what is left to do", () => {
   assert.equal(workWords({ state: "idle" }, so), "");
   assert.equal(workWords({ state: "idle" }, { ...so, changes: 1 }), "1 change to deploy");
   assert.equal(workWords({ state: "done", steps: 2 }, { ...so, changes: 3 }), "3 changes to deploy");
+  assert.equal(workWords({ state: "done", steps: 2 }, { ...so, changes: 9, old: true }), "Looking at what is there");
   const not = { changes: 4, deployed: false, gone: false };
   assert.equal(workWords({ state: "idle" }, not), "");
   assert.equal(workWords({ state: "done", steps: 9 }, { ...not, changes: 0 }), "Nothing is deployed");

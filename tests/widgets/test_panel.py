@@ -194,14 +194,35 @@ def test_it_says_how_many_changes_are_to_be_deployed(panel: SlicePanel, net: Lab
         "reasons": panel._live.todo["reasons"],
         "deployed": False,
         "gone": False,
+        "old": False,
     }
     click(panel, "deploy")
     panel.wait(PATIENCE)
-    shown(panel, lambda live: live.todo["changes"] == 0 and live.todo["deployed"])
+    shown(panel, lambda live: live.todo["changes"] == 0 and not live.todo["old"])
+    assert panel._live.todo["deployed"]
     net.change_vm("r2", forwarding=True)
     net.remove_link("core")
     shown(panel, lambda live: live.todo["changes"] == 2)
     assert "core: no longer wished" in panel._live.todo["reasons"]
+
+
+def test_what_was_seen_before_the_work_is_not_told_as_changes(tmp_path: Path) -> None:
+    net = paper_lab(tmp_path, pause=0.3).slice("net")
+    net.add_vm("r1")
+    panel = SlicePanel(net, period=0.05)
+    told: list[tuple[str, Any]] = []
+
+    def tell(_change: object) -> None:
+        told.append((panel._live.work["state"], panel._live.todo))
+
+    panel._live.observe(tell, names=["work", "todo"])
+    click(panel, "dismiss")
+    net.deploy()
+    shown(panel, lambda live: live.work["state"] == "done" and not live.todo["old"])
+    done = [todo for state, todo in told if state == "done" and not todo["old"]]
+    assert [todo["changes"] for todo in done if todo["changes"]] == []
+    assert panel._live.todo["changes"] == 0
+    panel.close()
 
 
 def test_a_link_that_is_down_and_wished_up_is_a_change_and_costs_no_look(
@@ -242,7 +263,13 @@ def test_a_slice_that_was_deleted_is_said_to_be_gone(
     else:
         net.delete()
     shown(panel, lambda live: live.todo["gone"])
-    assert panel._live.todo == {"changes": 0, "reasons": [], "deployed": False, "gone": True}
+    assert panel._live.todo == {
+        "changes": 0,
+        "reasons": [],
+        "deployed": False,
+        "gone": True,
+        "old": False,
+    }
 
 
 def test_reset_starts_a_vm_anew(panel: SlicePanel, net: LabSlice) -> None:

@@ -13,7 +13,7 @@ import ipywidgets as w
 from IPython.display import publish_display_data
 
 from labkit.errors import LabError, LabkitError, UnknownSlice, UsageError
-from labkit.events import Converged, Event, GaveUp, MachineTold
+from labkit.events import Converged, Event, GaveUp, MachineTold, PlanMade
 from labkit.lab import Lab, LabSlice, faces, reprs
 from labkit.lab.console_tail import console_tail
 from labkit.pace import PERIOD, Teller
@@ -150,6 +150,8 @@ class SlicePanel:
         row = panel_state.event_row(time.time(), event)
         if row is not None:
             self._events.append(row)
+        if isinstance(event, PlanMade):
+            self._changes.is_old = True
         if isinstance(event, MachineTold | Converged | GaveUp):
             self._looker.changed()
         self._teller.changed()
@@ -163,7 +165,7 @@ class SlicePanel:
             try:
                 self.slice.refresh()
                 self._progress.looked()
-                self._changes.is_gone = False
+                self._changes.is_gone = self._changes.is_old = False
             except UnknownSlice:
                 self._progress.looked()
                 self._changes.is_gone = True

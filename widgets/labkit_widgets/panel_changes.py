@@ -23,15 +23,18 @@ class Changes:
         self._of: tuple[Record, Observed | None] | None = None
         self._facts: Facts = {}
         self.is_gone = False  # a look has found that the slice was deleted
+        self.is_old = False  # what was seen last was there before the work that was done since
 
     def facts(self) -> Facts:
         """``changes`` is their number, None where it cannot be told; ``reasons`` are some whys;
-        ``deployed`` says whether anything is there, ``gone`` whether the slice was deleted."""
+        ``deployed`` says whether anything is there, ``gone`` whether the slice was deleted,
+        ``old`` that a look must tell first."""
         record, seen = self._slice.record, self._slice.seen
         if self._of is None or self._of[0] is not record or self._of[1] is not seen:
             self._facts = _compared(record, seen)
             self._of = record, seen
-        return {**self._facts, "gone": self.is_gone or self._was_deleted()}
+        gone = self.is_gone or self._was_deleted()
+        return {**self._facts, "gone": gone, "old": self.is_old and not gone}
 
     def _was_deleted(self) -> bool:
         """Asked only where nothing is left: no event tells that a cell has deleted it."""

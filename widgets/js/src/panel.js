@@ -114,9 +114,9 @@ class Panel {
       this.frame.status.textContent = isReal ? summary : `${summary} · simulated`;
     }
     this.stop.hidden = this.model.get("work").state !== "working";
-    const { changes, gone } = this.model.get("todo");
+    const { changes, gone, old } = this.model.get("todo");
     this.deploy.disabled = busy || gone;
-    this.deploy.classList.toggle("labkit-go", changes !== 0 && !gone);
+    this.deploy.classList.toggle("labkit-go", !old && changes !== 0 && !gone);
     this.reset.disabled = busy || !vms;
     this.remove.disabled = busy;
   }

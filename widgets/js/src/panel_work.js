@@ -28,7 +28,7 @@ export class Work {
     const todo = this.panel.model.get("todo");
     if (this.told?.work !== work) this.told = { ...work, work, at: performance.now() };
     const over = work.state === "done" || work.state === "idle";
-    this.todo = over && todo.changes ? todo : null;
+    this.todo = over && todo.changes && !todo.old ? todo : null;
     this.words.textContent = workWords(work, todo);
     this.words.title = this.words.textContent;
     this.root.hidden = !this.words.textContent;
