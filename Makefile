@@ -28,8 +28,8 @@ demo: $(VENV)/.run ## Create real VM disks and a real network, show them, delete
 	@.ci/setup apt "real VM disks and machines" qemu-img=qemu-utils qemu-system-x86_64=qemu-system-x86 || true
 	@$(BIN)/labkit demo
 
-lab: $(VENV)/.notebook ## Open JupyterLab on the quickstart notebook
-	$(BIN)/jupyter lab $(ROOT) $(LAB_ARGS) notebooks/01_quickstart.ipynb
+lab: $(VENV)/.notebook ## Open JupyterLab on the first network
+	$(BIN)/jupyter lab $(ROOT) --ServerApp.root_dir=$(CURDIR) $(LAB_ARGS) notebooks/05_first_network.ipynb
 
 test: $(VENV)/.dev check units test-js notebooks ## The quick suite: checks, units, simulator, real qemu-img, notebooks
 

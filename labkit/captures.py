@@ -15,7 +15,14 @@ import pandas as pd
 
 from labkit import markup, units
 from labkit.calls import Call, Facts
-from labkit.errors import ConnectionLost, LabkitError, LinkError, NotSeen, StewardProblem
+from labkit.errors import (
+    ConnectionLost,
+    LabkitError,
+    LinkError,
+    NotSeen,
+    StewardProblem,
+    UsageError,
+)
 from labkit.packets import packets_frame
 from labkit.programs.frame_headers import ETHERTYPES, IP_PROTOCOLS
 from labkit.programs.pcap import RECORD_SIZE, Packet, Reader
@@ -57,11 +64,28 @@ class Capture:
         self._running = False
 
     def __repr__(self) -> str:
-        state = "running" if self._running else "stopped"
+        state = self._state
         return f"<Capture of {', '.join(self.links)}: {len(self)} packets, {state}>"
+
+    def __str__(self) -> str:
+        return f"{self!r}\n{markup.text_table([SHOWN_COLUMNS, *self.last(SHOWN)])}".rstrip()
 
     def __len__(self) -> int:
         return len(self._seen)
+
+    @property
+    def _state(self) -> str:
+        if self._call is None:
+            return "not started"
+        return "running" if self._running else "stopped"
+
+    def _need_start(self) -> None:
+        if self._call is None:
+            raise UsageError(
+                f"the capture of {', '.join(self.links)} was not started",
+                why="it begins with a with block, and nothing was seen before",
+                fix="Write: with link.capture() as seen: … Or call its start() and stop().",
+            )
 
     def last(self, count: int, columns: Sequence[str] = SHOWN_COLUMNS) -> list[list[Any]]:
         """Some columns of the last packets, for a look while it goes on."""
@@ -71,11 +95,11 @@ class Capture:
 
     def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
         rows = self.last(SHOWN)
-        state = ("running", markup.GOOD) if self._running else ("stopped", markup.QUIET)
+        kind = markup.GOOD if self._running else markup.QUIET
         html = [
             markup.heading(
                 f"Capture of {', '.join(self.links)}",
-                markup.chip(*state),
+                markup.chip(self._state, kind),
                 f"{len(self)} packets",
                 f"{self.dropped} dropped" if self.dropped else "",
             )
@@ -84,8 +108,7 @@ class Capture:
             html.append(markup.table(SHOWN_COLUMNS, rows))
         if len(self) > len(rows):
             html.append(markup.note(f"The last {len(rows)}; all of them: .packets"))
-        text = markup.text_table(rows)
-        return markup.bundle(f"{self!r}\n{text}".rstrip(), *html)
+        return markup.bundle(str(self), *html)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -123,6 +146,7 @@ class Capture:
 
         Raises `ConnectionLost` when it broke off before; the packets up to there are kept.
         """
+        self._need_start()
         if not self._running or self._thread is None or self._call is None:
             return
         try:
@@ -139,6 +163,7 @@ class Capture:
     @property
     def packets(self) -> pd.DataFrame:
         """The packets so far."""
+        self._need_start()
         with self._changed:
             seen = list(self._seen)
         return packets_frame(seen)
@@ -146,6 +171,7 @@ class Capture:
     @property
     def pcap(self) -> bytes:
         """The packets so far as a pcap file for Wireshark."""
+        self._need_start()
         with self._changed:
             return bytes(self._pcap)
 
@@ -173,6 +199,7 @@ class Capture:
 
         None when none came within so many seconds (or ``"500ms"``, ``"5s"``).
         """
+        self._need_start()
         seconds = _seconds(within)
         deadline, position = time.monotonic() + seconds, 0
         while True:

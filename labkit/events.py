@@ -176,6 +176,9 @@ class Listeners:
             except Exception:  # who only listens must not stop the work that is told of
                 logger.exception("a listener failed at %r", event)
 
+    def __len__(self) -> int:
+        return len(self._listeners)
+
     def add(self, listener: Listener) -> Callable[[], None]:
         """Tell `listener` too, until the function that is returned is called; again is fine."""
         ticket = object()

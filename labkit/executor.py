@@ -83,20 +83,29 @@ class Result:
             result=self,
         )
 
-    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
-        is_line = len(self.argv) == 3 and self.argv[:2] == ("sh", "-c")
-        command = self.argv[2].strip() if is_line else show(self.argv)
-        facts = [self.host, f"{self.seconds:.2f} s"]
-        kind = markup.GOOD if self.ok else markup.BAD
-        said = markup.readable(self.text)
+    def __repr__(self) -> str:
+        facts = filter(None, [f"status {self.returncode}", *self._facts])
+        first = f"$ {self._command}  ({', '.join(facts)})"
         complained = markup.readable(self.error_text)
-        chip = markup.chip(f"status {self.returncode}", kind)
-        html = [markup.heading(f"$ {command}", chip, *facts)]
-        html += [markup.lines(said)] if said else []
-        html += [markup.lines(complained, kind=markup.BAD)] if complained else []
-        first = f"$ {command}  ({', '.join(filter(None, [f'status {self.returncode}', *facts]))})"
         last = f"stderr:\n{complained}" if complained else ""
-        return markup.bundle("\n".join(filter(None, [first, said, last])), *html)
+        return "\n".join(filter(None, [first, markup.readable(self.text), last]))
+
+    def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
+        chip = markup.chip(f"status {self.returncode}", markup.GOOD if self.ok else markup.BAD)
+        html = [markup.heading(f"$ {self._command}", chip, *self._facts)]
+        for text, kind in ((self.text, markup.QUIET), (self.error_text, markup.BAD)):
+            said = markup.readable(text)
+            html += [markup.lines(said, kind=kind)] if said else []
+        return markup.bundle(repr(self), *html)
+
+    @property
+    def _command(self) -> str:
+        is_line = len(self.argv) == 3 and self.argv[:2] == ("sh", "-c")
+        return self.argv[2].strip() if is_line else show(self.argv)
+
+    @property
+    def _facts(self) -> tuple[str, str]:
+        return self.host, f"{self.seconds:.2f} s"
 
 
 class Connection(Protocol):

@@ -29,8 +29,12 @@ class Template:
     build: Callable[[int, str], Slice]
 
 
-def template(name: str, count: int, slice_name: str) -> Slice:
-    """The wish of a slice of `count` VMs in the shape called `name`, one of `TEMPLATES`."""
+def template(name: str, count: int, slice_name: str = "template") -> Slice:
+    """The wish of `count` VMs in a shape: line, ring, star, mesh, routed or lan.
+
+    `TEMPLATES` tells more of them. The wish is for `LabSlice.set_wish`, which gives it the name of
+    its slice.
+    """
     if name not in TEMPLATES:
         refuse("template", name, f"these are known: {', '.join(TEMPLATES)}")
     shape = TEMPLATES[name]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -25,6 +27,9 @@ from labkit.events import (
 )
 from labkit.pace import Teller
 from labkit.progress import BUILD, COPY, STAGES, Activity, Progress, Waiting, Work
+
+if TYPE_CHECKING:
+    from labkit.lab import LabSlice
 
 Listen = Callable[[Listener], Callable[[], None]]
 # What a VM last said on its console.
@@ -182,3 +187,10 @@ def watching(listen: Listen | None = None, *, console: ReadTail | None = None) -
         if listen is not None:
             stack.callback(listen(watch))
         yield watch
+
+
+def on_terminal(net: LabSlice) -> AbstractContextManager[Watch]:
+    """The same around the work on a slice, and what its late guests have said."""
+    from labkit.lab.console_tail import console_tail  # noqa: PLC0415 - keeps `labkit version` quick
+
+    return watching(net.listen, console=partial(console_tail, net))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +20,8 @@ from labkit.cli.labs import (
     profile_option,
     yes_option,
 )
-from labkit.cli.progress import watching
-from labkit.errors import InvalidArgument, TransferError
+from labkit.cli.progress import on_terminal, watching
+from labkit.errors import InvalidArgument, LabkitError, TransferError
 
 if TYPE_CHECKING:
     from labkit.lab import Lab, LabSlice
@@ -52,7 +51,8 @@ def up(target: str, name: str | None, yes: bool, as_json: bool, profile: str | N
 
     FILE is YAML or JSON (- reads standard input); its name, or the file's, becomes the slice's.
     With the NAME of a slice that is there, deploy goes on where it was interrupted, and starts
-    machines that have ended. You are asked only before something that runs is ended or restarted.
+    machines that have ended. You are asked only before something that runs is ended or restarted;
+    where there is no terminal, in a script, that needs --yes.
 
     \b
     Examples:
@@ -67,7 +67,7 @@ def up(target: str, name: str | None, yes: bool, as_json: bool, profile: str | N
         plan = _whole_plan(lab, wish)
         if plan and not as_json:
             _show_plan(wish.name, plan)
-        if _may_end_something(plan) and not asked(_question(plan), yes=yes, default=True):
+        if _may_end_something(plan) and not asked(_question(plan), yes=yes, default=False):
             show.say("Nothing was done.")
             return
         net = lab.slice(wish.name)
@@ -89,9 +89,7 @@ def up(target: str, name: str | None, yes: bool, as_json: bool, profile: str | N
 
 
 def _deploy(net: LabSlice) -> None:
-    from labkit.lab.console_tail import console_tail  # noqa: PLC0415 - keeps `labkit version` quick
-
-    with watching(net.listen, console=partial(console_tail, net)) as progress:
+    with on_terminal(net) as progress:
         net.deploy()
     if progress.seconds is not None:
         show.note(f"Deployed in {progress.seconds:.1f} s.")
@@ -162,6 +160,7 @@ def list_(name: str | None, as_json: bool, profile: str | None) -> None:
             show.frame(f"VMs of {name}", net.vms, VMS_SHOWN)
             show.say()
             show.frame(f"Links of {name}", net.links, LINKS_SHOWN)
+            _say_what_is_to_do(net)
             return
         rows = _slices(lab)
         if as_json:
@@ -169,6 +168,18 @@ def list_(name: str | None, as_json: bool, profile: str | None) -> None:
         else:
             columns = ("name", "vms", "running", "links")
             show.table("Slices", columns, [[row[column] for column in columns] for row in rows])
+
+
+def _say_what_is_to_do(net: LabSlice) -> None:
+    """What runs may be half of what is wished: after Ctrl-C, a change, or a guest's reboot."""
+    try:
+        steps = len(net.steps().steps)
+    except LabkitError as problem:  # what is there was shown all the same
+        show.note(f"It cannot be deployed as it is wished: {problem.what}")
+        return
+    if steps:
+        are = "1 step is" if steps == 1 else f"{steps} steps are"
+        show.note(f"{are} to be done: labkit plan {net.name} shows them, labkit up does them.")
 
 
 def _slices(lab: Lab) -> list[dict[str, object]]:

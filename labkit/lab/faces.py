@@ -24,10 +24,10 @@ def show(name: str, *arguments: object, **options: object) -> object:
     return found(*arguments, **options)
 
 
-def find(name: str) -> Any:
-    """The function that makes a view, or None."""
+def find(name: str, needs: str = "ipywidgets") -> Any:
+    """The function that makes a view, or None where it is not there or what it needs is not."""
     for entry in metadata.entry_points(group=GROUP, name=name):
-        if util.find_spec("ipywidgets") is not None:
+        if util.find_spec(needs) is not None:
             return entry.load()
     return None
 
@@ -47,8 +47,12 @@ def display(name: str, thing: object) -> None:
         raise NotImplementedError
 
 
-def progress(thing: object) -> AbstractContextManager[object]:
-    """Shows the work on something in the running cell, in a notebook; nothing elsewhere."""
-    shows = find("progress") if is_in_notebook() else None
+def progress(thing: object, *, is_watched: bool) -> AbstractContextManager[object]:
+    """Shows the work on something: in a notebook in the running cell; on a terminal below its
+    prompt, unless somebody watches it already; nowhere else."""
+    if is_in_notebook():
+        shows = find("progress")
+    else:
+        shows = find("terminal", "rich") if sys.stderr.isatty() and not is_watched else None
     found: AbstractContextManager[object] = shows(thing) if shows else nullcontext()
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from labkit.captures import Capture
-from labkit.errors import LinkError
+from labkit.errors import LinkError, UsageError
 from labkit.lab import reprs
 from labkit.links import Links, LinkState
 from labkit.markup import Bundle
@@ -94,8 +94,15 @@ class LabLink:
     ) -> pd.DataFrame:
         """Compare what was asked of it with what packets between its VMs say.
 
-        One row per quantity and direction; see `labkit.measure.measure_link`.
+        One row per quantity and direction; see `labkit.measure.measure_link`. Raises `UsageError`
+        on the simulator, whose links do just what was asked.
         """
+        if not self._slice.engine.is_real:
+            raise UsageError(
+                f"cannot measure link {self.name}",
+                why="it is simulated: it does what was asked, and there is nothing to measure",
+                fix='Measure on real machines: labkit.Lab("local").',
+            )
         asked = dict(self.wish.impairments)
         ends = []
         for end in self.wish.ends:

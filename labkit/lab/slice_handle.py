@@ -110,24 +110,39 @@ class LabSlice:
         return self._record.wish
 
     def set_wish(self, wish: Slice) -> None:
-        """Want something else altogether; nothing is done until `deploy`.
+        """Want something else altogether, whatever its name is; nothing is done until `deploy`.
 
         Raises `SliceChanged` when another process has changed it since it was read here.
         """
+        wish = Slice(self._name, wish.vms, wish.links)
         with self._lock:
             self._record = self._store.save_wish(wish, seen_version=self._record.version)
 
     def add_vm(self, name: str, **settings: Any) -> LabVM:
-        """Want one more VM; `settings` are those of `labkit.wish.VMWish`.
+        """Want one more VM. The settings, all of them optional:
 
-        One that is wished already, just so, is left as it is: a notebook can be run again.
+        - ``flavor``: ``"micro"`` if not given; ``cores``, ``memory_mb``, ``disk_gb`` and ``image``
+          take its place, one by one
+        - ``interfaces``: how many beside eth0, eth1 to ethN; 1 if not given
+        - ``internet``: True connects eth0
+        - ``addresses``: ``{"eth1": "10.0.1.1/24"}``, or a list of them for one interface
+        - ``routes``: ``["default via 10.0.1.254", "10.0.9.0/24 via 10.0.1.2"]``
+        - ``forwarding``: True makes it a router
+        - ``hosts``: further names, ``{"printer": "10.0.1.9"}``; the other VMs are known by name
+          unless ``knows_others=False``
+        - ``files``: ``{"/etc/motd": "Hello\\n"}``; ``commands``: what runs after each boot
+        - ``screen``: True gives it a display
+        - ``host``: where it must run
+
+        One that is wished already, just so, is left as it is: a notebook can be run again. Raises
+        `InvalidArgument` for what cannot be, before anything is saved.
         """
         if name not in self or self.wish[name] != vm_wish(name, **settings):
             self.set_wish(self.wish.with_vm(name, **settings))
         return LabVM(self, name)
 
     def change_vm(self, name: str, **settings: Any) -> LabVM:
-        """Want other settings of a VM; those not given stay."""
+        """Want other settings of a VM, those of `add_vm`; the ones not given stay."""
         self.set_wish(self.wish.with_changed_vm(name, **settings))
         return LabVM(self, name)
 
@@ -138,8 +153,11 @@ class LabSlice:
     def link(self, *ends: str, name: str | None = None, **settings: Any) -> LabLink:
         """Want a link between interfaces, two or more: ``link("r1:eth1", "r2:eth1", loss="1%")``.
 
-        An end may be only a VM's name: its first free interface is taken. A link that joins these
-        ends already is left as it is, unless it should be another.
+        An end may be only a VM's name: its first free interface is taken. The settings are
+        ``delay`` and ``jitter`` (``"20ms"``), ``loss``, ``duplicate`` and ``corrupt`` (``"1%"``),
+        ``rate`` (``"10Mbit"``), for what every end sends; ``sends`` with these for single ends
+        (``{"r1:eth1": {"loss": "5%"}}``); and ``up``. A link that joins these ends already is left
+        as it is, unless it should be another.
         """
         there = self.wish.joining(*ends)
         if there is not None and name in (None, there.name) and _is_so(there, settings):
@@ -155,8 +173,7 @@ class LabSlice:
 
     def load(self, text: str) -> None:
         """Want what a YAML or JSON text says, in the place of all that was wished."""
-        wish = spec.from_yaml(text, name=self._name)
-        self.set_wish(Slice(self._name, wish.vms, wish.links))
+        self.set_wish(spec.from_yaml(text, name=self._name))
 
     def to_yaml(self) -> str:
         """The wish as YAML, for `load`."""
@@ -190,7 +207,7 @@ class LabSlice:
 
         Ctrl-C is safe: what is done stays, and `deploy` goes on from there.
         """
-        with faces.progress(self):
+        with faces.progress(self, is_watched=len(self.listeners) > 1):
             self._seen = self._work(self._converge).seen
         self._listen()
         return self.vms
@@ -218,8 +235,11 @@ class LabSlice:
         self._listen()
         return self.vms
 
-    def stop(self) -> None:
-        """Tell work on this slice in another thread to stop; it ends soon, by `Interrupted`."""
+    def cancel(self) -> None:
+        """End work on this slice that goes on in another thread; it ends soon, by `Interrupted`.
+
+        What it has done stays, and machines run on; see `delete`.
+        """
         self._stopping.set()
 
     def _work(self, do: Callable[[Lease], Value]) -> Value:

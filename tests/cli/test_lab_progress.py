@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -131,3 +134,29 @@ def test_a_log_has_a_line_for_what_has_happened_and_none_for_what_goes_on() -> N
         "r1: start machine, 0.2 s",
         "r2: start machine failed: no memory",
     ]
+
+
+DEPLOYING = """
+import sys
+import labkit
+net = labkit.Lab("sim").slice("net")
+net.add_vm("r1")
+if "heard" in sys.argv:
+    net.listen(lambda event: None)
+net.deploy()
+"""
+
+
+@pytest.mark.parametrize(("words", "is_shown"), [((), True), (("heard",), False)])
+def test_python_on_a_terminal_shows_a_deployment_that_nobody_else_watches(
+    words: tuple[str, ...], is_shown: bool
+) -> None:
+    hand, terminal = os.openpty()
+    with os.fdopen(terminal, "wb") as end:
+        subprocess.run((sys.executable, "-c", DEPLOYING, *words), stderr=end, check=True)
+        os.write(terminal, b"-end-")
+        said = b""
+        while b"-end-" not in said:
+            said += os.read(hand, 65536)
+    os.close(hand)
+    assert (b"of 3 steps" in said) == is_shown

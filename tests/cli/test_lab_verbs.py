@@ -224,6 +224,27 @@ def test_what_is_usually_not_wanted_is_done_only_when_it_is_said(say: Say, route
     assert say("down", "routed").code == 2  # there is no such slice
 
 
+def test_up_in_a_script_ends_nothing_unless_it_is_said(say: Say, routed: str) -> None:
+    say("up", routed)
+    without_right(routed)
+    alone = say("up", routed)
+    assert alone.code == 2
+    assert "--yes" in alone.err
+    assert say("run", "h2", "--", "hostname").out == "h2\n"
+    shown = say("ls", "routed")
+    assert "h2" in shown.out
+    assert "nothing" not in shown.err
+    assert say("up", routed, "--yes").code == 0
+    assert say("run", "h2", "--", "hostname").code == 2
+
+
+def test_what_is_half_done_is_told_in_the_list(say: Say, routed: str, sim: Lab) -> None:
+    say("up", routed)
+    assert say("ls", "routed").err == ""
+    sim.slice("routed").add_vm("more")
+    assert "2 steps are to be done: labkit plan routed" in say("ls", "routed").err
+
+
 def test_a_slice_that_holds_nothing_is_forgotten_without_a_question(say: Say, sim: Lab) -> None:
     sim.slice("empty")
     assert say("down", "empty").out == "Slice empty is gone.\n"

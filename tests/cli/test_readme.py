@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import rich_click as click
 
 import labkit
 from lab_command import Say
@@ -57,9 +58,12 @@ def test_every_command_that_it_names_is_there() -> None:
     for text in re.findall(r"`labkit ([^`]+)`", README.read_text()):
         word, *others = shlex.split(text.replace("\\|", "|"))
         named.add(word)
+        command = cli.commands[word]
+        if isinstance(command, click.Group):
+            command = command.commands[others[0]]
         options = [word for word in others if word.startswith("--") and word != "--"]
         for option in options:
-            assert any(option in parameter.opts for parameter in cli.commands[word].params), text
+            assert any(option in parameter.opts for parameter in command.params), text
     assert named <= set(cli.commands)
     assert named >= set(cli.commands) - {"demo", "version"}
 

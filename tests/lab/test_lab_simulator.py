@@ -87,3 +87,30 @@ def test_who_listens_starts_no_steward_either(lab: Lab, net: LabSlice) -> None:
     lab.engine.listen(net.id, HOST, lambda facts: heard.append(str(facts["kind"])))
     net["a"].pause()
     assert "machine-paused" in heard
+
+
+def test_what_is_simulated_is_not_measured(net: LabSlice) -> None:
+    net.deploy()
+    with pytest.raises(UsageError, match="it is simulated"):
+        net.get_link("a-b").measure()
+
+
+def test_a_capture_that_was_not_started_says_so(net: LabSlice) -> None:
+    net.deploy()
+    seen = net.get_link("a-b").capture()
+    assert "not started" in repr(seen)
+    for use in (
+        lambda: seen.packets,
+        lambda: seen.pcap,
+        seen.stop,
+        lambda: seen.assert_seen("arp"),
+    ):
+        with pytest.raises(UsageError, match="was not started"):
+            use()
+
+
+def test_a_result_reads_like_a_terminal(net: LabSlice) -> None:
+    net.deploy()
+    shown = repr(net["a"].run("hostname; cat /missing"))
+    assert shown.splitlines()[0].startswith("$ hostname; cat /missing  (status 1, a, ")
+    assert shown.splitlines()[1:3] == ["a", "stderr:"]

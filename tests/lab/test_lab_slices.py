@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from labkit import templates
 from labkit.errors import (
     DuplicateError,
     Interrupted,
@@ -110,6 +111,19 @@ def test_a_slice_is_a_collection_of_its_vms(lab: MemoryLab) -> None:
     assert repr(net["b"]) == "<VM b: absent, micro, eth1=10.0.0.2/24>"
     assert repr(lab) == "<Lab memory; slices: net>"
     assert repr(net.get_link("a-b")).endswith(": absent>")
+
+
+def test_a_wish_of_another_name_is_taken_for_this_slice(lab: MemoryLab) -> None:
+    first = pair(lab)
+    first.deploy()
+    before = first.wish
+    second = lab.slice("second")
+    second.set_wish(templates.template("ring", 3, first.name))
+    assert (second.name, second.wish.name, len(second)) == ("second", "second", 3)
+    assert lab.slice(first.name).wish == before
+    second.set_wish(templates.template("line", 2))
+    assert second.deploy()["state"].tolist() == ["running"] * 2
+    assert first.plan().empty
 
 
 def test_a_lab_has_the_tables_of_all_its_slices(lab: MemoryLab) -> None:
@@ -538,7 +552,7 @@ def test_a_wish_that_changes_while_it_is_deleted_is_not_deployed(lab: MemoryLab)
 def test_stop_ends_work_in_another_thread_and_says_how_to_go_on(lab: MemoryLab) -> None:
     pair(lab)
     stopped: list[LabSlice] = []
-    engine = CutEngine(lab.memory, 1, after=True, cut=lambda: stopped[0].stop())
+    engine = CutEngine(lab.memory, 1, after=True, cut=lambda: stopped[0].cancel())
     net = LabSlice(engine, lab.store, "net")
     stopped.append(net)
     with pytest.raises(Interrupted, match="Deploy again to go on"):

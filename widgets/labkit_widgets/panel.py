@@ -220,7 +220,7 @@ class SlicePanel:
             "deploy": lambda _: self._begin("deploying", self.slice.deploy),
             "reset": lambda m: self._reset(m.get("names") or []),
             "delete": lambda _: self._delete(),
-            "stop": lambda _: self.slice.stop(),
+            "stop": lambda _: self.slice.cancel(),
             "dismiss": lambda _: self._dismiss(),
             "open": lambda m: self._aside(f"opening the {m['face']} of {m['name']}", self._open, m),
             "close": lambda m: self._undock(m["key"]),
