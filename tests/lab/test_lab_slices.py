@@ -172,6 +172,7 @@ def test_the_plan_says_what_why_and_what_suffers(lab: MemoryLab) -> None:
     stop = shown[shown["kind"] == "stop machine"].iloc[0]
     assert (stop["action"], stop["name"]) == ("~", "a")
     assert (stop["reason"], stop["touches"]) == ("memory_mb 128 -> 256", "a-b")
+    assert net.steps().things == ("VM a", "link a-b")
 
 
 def test_delete_leaves_nothing_and_again_is_fine(lab: MemoryLab) -> None:
