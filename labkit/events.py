@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from labkit.markup import counted
+
 logger = logging.getLogger("labkit")
 
 
@@ -105,6 +107,13 @@ class PlanMade(Event):
 
     steps: int
     expected: float | None
+
+    @property
+    def words(self) -> str:
+        """``4 steps, usually 12 s``; of less than a second nothing is said."""
+        steps = counted(self.steps, "step")
+        is_long = self.expected is not None and self.expected >= 1
+        return f"{steps}, usually {self.expected:.0f} s" if is_long else steps
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal
 
 from labkit.errors import NoAgent, UnknownFlavor
 from labkit.model import FLAVORS
+from labkit.near import did_you_mean
 
 Dialect = Literal["cloud-config", "script"]
 
@@ -93,10 +93,9 @@ def size(name: str) -> Size:
     """The size called `name`; raises `UnknownFlavor`, listing the names there are."""
     if isinstance(name, str) and name in SIZES:
         return SIZES[name]
-    near = difflib.get_close_matches(str(name), SIZES, n=1)
     raise UnknownFlavor(
         f"there is no flavor {name!r}",
         why=f"the flavors are {', '.join(SIZES)}",
-        fix=f"Did you mean {near[0]!r}?" if near else "Choose one of them.",
+        fix=did_you_mean(name, SIZES, "Choose one of them."),
         flavor=name,
     )

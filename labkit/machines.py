@@ -12,6 +12,7 @@ from labkit.errors import MachineError, MachineUnknown
 from labkit.executor import DEFAULT_TIMEOUT, Connection, Executor
 from labkit.guest import Guest
 from labkit.machine_problems import tail_of, translated
+from labkit.observed import OFF
 from labkit.programs import qemu
 from labkit.steward import Steward
 from labkit.streams import CallStream
@@ -23,14 +24,15 @@ MAX_INDEX = 65535
 CONSOLE_LIMIT = 1 << 16
 CONSOLE_PAST = 1 << 18
 SCREENSHOT = "screen.png"
+_DEAD = "dead"  # a steward's word for a machine that is off, whatever has ended it
 
 
 @dataclass(frozen=True, slots=True)
 class MachineState:
-    """What was seen of a machine. `state`: starting, running, paused, panicked or dead.
+    """What was seen of a machine. `state`: starting, running, paused, panicked or off.
 
     `boots` counts the starts of its guest; `ready`: its guest answers, since the boot `boot_id`;
-    `end` says why it is dead. `about` and `notes` are what was kept with it.
+    `end` says why it is off. `about` and `notes` are what was kept with it.
     """
 
     index: int
@@ -50,7 +52,7 @@ class MachineState:
     @property
     def is_running(self) -> bool:
         """Its QEMU lives, whatever its guest does."""
-        return self.state != "dead"
+        return self.state != OFF
 
     @classmethod
     def from_facts(cls, facts: Facts) -> Self:
@@ -69,6 +71,8 @@ class MachineState:
         end = facts["end"]["reason"] if facts["end"] else None
         tail = tail_of(facts["console_tail"])
         known = {key: facts[key] for key in keep}
+        if known["state"] == _DEAD:
+            known["state"] = OFF
         return cls(**known, console_tail=tail, end=end, boot_id=facts["boot"] or "")
 
 
@@ -106,7 +110,7 @@ class Machines:
         return self._machine(index, options.name)
 
     def list(self, *, revive: bool = True) -> tuple[MachineState, ...]:
-        """All machines, dead ones too until they are forgotten; by index.
+        """All machines, those that are off too until they are forgotten; by index.
 
         `revive` is that of `Steward.start`.
         """
@@ -187,7 +191,7 @@ class Machine:
         self._ask("keep notes with", "machine-note", notes=notes)
 
     def forget(self) -> None:
-        """Remove what is left of a dead machine: its folder, its console's history."""
+        """Remove what is left of a machine that is off: its folder, its console's history."""
         self._ask("forget", "machine-forget")
 
     def screenshot(self) -> bytes:

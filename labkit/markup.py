@@ -31,7 +31,7 @@ _TONES = {
     "unknown": WARN,
     "starting": WARN,
     "panicked": BAD,
-    "dead": BAD,
+    "off": BAD,
 }
 
 
@@ -155,3 +155,8 @@ def readable(text: str, *, most: int = 60) -> str:
         gap = f"… {len(found) - 2 * kept} lines …"
         found = [*found[:kept], gap, *found[-kept:]]
     return "\n".join(line if len(line) <= 2000 else f"{line[:2000]}…" for line in found)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 VM``, ``2 VMs``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -11,7 +11,7 @@ from labkit.wish import Impairment
 RUNNING = "running"
 PAUSED = "paused"
 PANICKED = "panicked"
-DEAD = "dead"
+OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,10 @@ class Configured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedMachine:
-    """A machine in the slice's run folder, alive or dead.
+    """A machine in the slice's run folder, running or off.
 
     `cores`, `memory_mb`, `image`, `overlay` (the name of its disk, or nothing), `screen` and `seed`
-    are what it was started with. `state` is ``running``, ``paused``, ``panicked``, ``dead`` or
+    are what it was started with. `state` is ``running``, ``paused``, ``panicked``, ``off`` or
     another word of QEMU's. `internet` is its address there, None where it has none.
     """
 
@@ -49,7 +49,7 @@ class ObservedMachine:
 
     @property
     def is_alive(self) -> bool:
-        return self.state != DEAD
+        return self.state != OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

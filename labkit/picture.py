@@ -65,7 +65,7 @@ def topology_svg(
     """A picture of a wish, for light pages and dark ones.
 
     `states` are those of VMs, by name: ``running``, ``starting``, ``paused``, ``panicked``,
-    ``dead``, ``design`` (not deployed) or any other word, which is shown as one that is not known;
+    ``off``, ``design`` (not deployed) or any other word, which is shown as one that is not known;
     a VM that is left out is not deployed. `link_states` are ``up``, ``traffic``, ``impaired``,
     ``down``, ``disconnected`` or ``design``; a link that is left out is what the wish says.
 
@@ -351,7 +351,7 @@ class _Picture:
         return f"{vm.name}: {', '.join(words)}"
 
 
-_VM_ORDER = ("running", "starting", "paused", "panicked", "dead", "unknown", "design")
+_VM_ORDER = ("running", "starting", "paused", "panicked", "off", "unknown", "design")
 _LINK_ORDER = ("up", "traffic", "impaired", "down", "unknown", "design")
 
 

@@ -46,7 +46,7 @@ VM_LOOKS: Mapping[str, VMLook] = {
     "starting": VMLook("starting", "#9a6700", "M0-5A5 5 0 1 1-5 0", 9, dashes="6 3"),
     "paused": VMLook("paused", "#0969da", "M-3-4.5V4.5M3-4.5V4.5", 9),
     "panicked": VMLook("panicked", "#bf3989", "M0-5.5V1M0 5V5.2", 0),
-    "dead": VMLook("dead", "#cf222e", "M-4-4L4 4M4-4L-4 4", 0),
+    "off": VMLook("off", "#cf222e", "M-4-4L4 4M4-4L-4 4", 0),
     "design": VMLook("not deployed", PLAIN, "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0", 9, dashes="3 3"),
     "unknown": VMLook("unknown", "#6e7781", "M-3-3A3 3 0 1 1 1.4 0C.4.8 0 1.2 0 2.4M0 5.4V5.6", 3),
 }

@@ -24,6 +24,7 @@ from labkit.events import (
     StepDone,
     StepFailed,
 )
+from labkit.markup import counted
 
 MIB = 2**20
 LATE = 20.0  # seconds a guest is waited for before its console is of interest
@@ -94,7 +95,7 @@ class Work:
     @property
     def count(self) -> str:
         """``3 of 12 steps``."""
-        return f"{self.done} of {self.steps} steps" if self.steps else ""
+        return f"{self.done} of {counted(self.steps, 'step')}" if self.steps else ""
 
     @property
     def time(self) -> str:

@@ -35,8 +35,8 @@ def invalid(argument: str, value: object, rule: str) -> NoReturn:
         shown = f"{shown[:60]}… ({len(shown)} characters)"
     raise InvalidArgument(
         f"{argument} is {shown}",
-        why=f"{argument} must be {rule}",
-        fix=f"Give another {argument}; nothing was done.",
+        why=f"it must be {rule}",
+        fix="Give another value; nothing was done.",
         argument=argument,
         value=value,
         rule=rule,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 
+from labkit.errors import InvalidArgument, LabkitError
+from labkit.near import did_you_mean
 from labkit.wish import FileWish, LinkWish, Slice, VMWish
 from labkit.wish.links import IMPAIRMENTS, link_wish
 from labkit.wish.refusal import refuse
@@ -23,6 +25,9 @@ SLICE_KEYS = ("name", "vms", "links")
 LINK_KEYS = ("ends", "up", *IMPAIRMENTS, "sends")
 FILE_KEYS = ("text", "base64", "source", "mode")
 MODE = re.compile(r"0?[0-7]{3,4}")
+SMALLEST = "vms: {h1: {}, h2: {}}\nlinks: [[h1, h2]]"
+
+Part = TypeVar("Part")
 
 
 def to_dict(wish: Slice) -> dict[str, Any]:
@@ -88,16 +93,19 @@ def from_dict(value: object, *, name: str | None = None) -> Slice:
     `vms` is a dict by name. `links` is a dict by name too, or a list, whose links may be nameless
     and may be nothing but their two ends.
     """
-    form = _keys(value, "wish", SLICE_KEYS)
-    vms = _mapping(form.get("vms"), "vms")
-    wish = Slice(
-        form.get("name", name),
-        tuple(_vm(vm, written) for vm, written in vms.items()),
-    )
-    links = form.get("links")
-    if isinstance(links, list):
-        return _with_listed_links(wish, links)
-    return wish.with_links(_link(one, written) for one, written in _mapping(links, "links").items())
+    with _lines_of(value):
+        form = _keys(value, "wish", SLICE_KEYS)
+        vms = _mapping(form.get("vms"), "vms")
+        made_vms = _each(vms, _vm)
+        with _lines_of(form, "name"), _lines_of(vms):
+            wish = Slice(form.get("name", name), made_vms)
+        links = form.get("links")
+        if isinstance(links, list):
+            return _with_listed_links(wish, links)
+        links = _mapping(links, "links")
+        made_links = _each(links, _link)
+        with _lines_of(links):
+            return wish.with_links(made_links)
 
 
 def _vm(name: str, written: object) -> VMWish:
@@ -150,12 +158,13 @@ def _link(name: str, written: object) -> LinkWish:
 
 def _with_listed_links(wish: Slice, links: list[Any]) -> Slice:
     for number, written in enumerate(links, start=1):
-        form = {"ends": written} if isinstance(written, list) else written
-        form = dict(_keys(form, f"link {number}", ("name", *LINK_KEYS)))
-        ends = form.pop("ends", None)
-        if not isinstance(ends, list):
-            refuse(f"link {number}: ends", ends, "a list such as [r1:eth1, r2:eth1] is needed")
-        wish = wish.with_link(*ends, **form)
+        with _lines_of(links, number - 1), _lines_of(written):
+            form = {"ends": written} if isinstance(written, list) else written
+            form = dict(_keys(form, f"link {number}", ("name", *LINK_KEYS)))
+            ends = form.pop("ends", None)
+            if not isinstance(ends, list):
+                refuse(f"link {number}: ends", ends, "a list such as [r1:eth1, r2:eth1] is needed")
+            wish = wish.with_link(*ends, **form)
     return wish
 
 
@@ -176,9 +185,8 @@ def _keys(value: object, thing: str, known: Iterable[str]) -> Mapping[str, Any]:
         refuse(thing, value, f"a dict with the keys {', '.join(known)} is needed")
     for key in value:
         if key not in (names := list(known)):
-            near = difflib.get_close_matches(str(key), names, n=1)
-            fix = f"Did you mean {near[0]!r}?" if near else ""
-            refuse(f"key in {thing}", key, f"these are known: {', '.join(names)}", fix)
+            rule = f"these are known: {', '.join(names)}"
+            refuse(f"key in {thing}", key, rule, did_you_mean(key, names))
     return value
 
 
@@ -204,22 +212,55 @@ def from_json(text: str, *, name: str | None = None) -> Slice:
     try:
         return from_dict(json.loads(text, object_pairs_hook=_unique), name=name)
     except json.JSONDecodeError as error:
-        _unreadable(text, f"it is not JSON: {error}", error)
+        _unreadable("JSON", error.msg, error, error.lineno)
 
 
-def from_yaml(text: str, *, name: str | None = None) -> Slice:
-    """The wish of a YAML text (JSON is YAML too)."""
+def from_yaml(text: str, *, name: str | None = None, source: str = "") -> Slice:
+    """The wish of a YAML text (JSON is YAML too); errors name its `source`, such as a file."""
     try:
-        return from_dict(yaml.load(text, Loader=_Loader), name=name)
+        form = yaml.load(text, Loader=_Loader)
+        if form is not None:
+            return from_dict(form, name=name)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        _unreadable("YAML", str(error.problem), error, line, source)
     except yaml.YAMLError as error:
-        _unreadable(text, f"it is not YAML: {error}", error)
+        _unreadable("YAML", str(error), error, None, source)
+    except LabkitError as error:
+        if place := _place(source, error.context.get("line")):
+            error.located(place)
+        raise
+    return _empty(source)
 
 
-def _unreadable(text: str, why: str, error: Exception) -> NoReturn:
-    try:
-        refuse("text of the wish", text, " ".join(why.split()), "Correct the text.")
-    except ValueError as refusal:
-        raise refusal from error
+def _place(source: str, line: int | None) -> str:
+    return ", ".join(filter(None, (source, f"line {line}" if line else "")))
+
+
+def _empty(source: str) -> NoReturn:
+    raise InvalidArgument(
+        f"{source or 'the text of the wish'} is empty",
+        why="a wish names VMs, and links between them",
+        fix=f"The smallest with a link is:\n{SMALLEST}",
+        argument="text",
+        value=None,
+        rule="not empty",
+    )
+
+
+def _unreadable(
+    form: str, why: str, error: Exception, line: int | None, source: str = ""
+) -> NoReturn:
+    rule = f"it is not {form}: {' '.join(why.split())}"
+    raise InvalidArgument(
+        f"cannot read {_place(source or 'the text of the wish', line)}",
+        why=rule,
+        fix="Correct the text; nothing was done.",
+        argument="text",
+        value=source,
+        rule=rule,
+        line=line,
+    ) from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -229,6 +270,44 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             refuse("key", key, "it is there twice; the second would hide the first")
         form[key] = value
     return form
+
+
+class _Dict(dict[Any, Any]):
+    """A dict that was read, with the line of each key."""
+
+    lines: Mapping[object, int]
+
+
+class _List(list[Any]):
+    """A list that was read, with the line of each place."""
+
+    lines: Mapping[object, int]
+
+
+@contextmanager
+def _lines_of(form: object, key: object = None) -> Iterator[None]:
+    """Notes in errors the line of what they are about, as far as it can be told from `form`:
+    that of `key`, or of the key that the error names."""
+    try:
+        yield
+    except LabkitError as error:
+        lines = form.lines if isinstance(form, _Dict | _List) else {}
+        about = str(error.context.get("argument"))
+        named = [about.rpartition(": ")[2], str(error.context.get("value")), key]
+        named += [one for one in lines if about.startswith(f"link {one!r}")]
+        for one in named:
+            if one in lines:
+                error.context.setdefault("line", lines[one])
+        raise
+
+
+def _each(forms: Mapping[str, Any], read: Callable[[str, object], Part]) -> tuple[Part, ...]:
+    """The parts of a dict by name, as they are read; an error in one has its line."""
+    parts = []
+    for name, written in forms.items():
+        with _lines_of(forms, name), _lines_of(written):
+            parts.append(read(name, written))
+    return tuple(parts)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -264,16 +343,26 @@ for _tag, _pattern, _first in (
     )
 
 
-def _read_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _read_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     seen = set()
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode):
             if key.value in seen:
                 line = key.start_mark.line + 1
-                refuse("key", key.value, f"it is there twice (again in line {line})")
+                rule = "it is there twice; the second would hide the first"
+                refuse("key", key.value, rule, line=line)
             seen.add(key.value)
     loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
+    form = _Dict(loader.construct_mapping(node, deep=True))
+    form.lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+    return form
+
+
+def _read_sequence(loader: _Loader, node: yaml.SequenceNode) -> list[Any]:
+    form = _List(loader.construct_sequence(node, deep=True))
+    form.lines = {place: one.start_mark.line + 1 for place, one in enumerate(node.value)}
+    return form
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _read_mapping)
+_Loader.add_constructor("tag:yaml.org,2002:seq", _read_sequence)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit import rules
+from labkit.near import did_you_mean
 from labkit.wish import LinkWish, Slice
 from labkit.wish.links import link_wish
 from labkit.wish.refusal import refuse
@@ -36,7 +37,8 @@ def template(name: str, count: int, slice_name: str = "template") -> Slice:
     its slice.
     """
     if name not in TEMPLATES:
-        refuse("template", name, f"these are known: {', '.join(TEMPLATES)}")
+        rule = f"these are known: {', '.join(TEMPLATES)}"
+        refuse("template", name, rule, did_you_mean(name, TEMPLATES, "Choose one of them."))
     shape = TEMPLATES[name]
     rules.integer(count, f"number of VMs in template {name!r}", shape.least, shape.most)
     return shape.build(count, slice_name)

@@ -251,7 +251,7 @@ class MachineContract:
             machine.guest.wait_ready(0.05)
         machine.guest.wait_ready(READY)
         machine.shut_down()
-        assert (machine.state().state, machine.state().end) == ("dead", "the guest shut down")
+        assert (machine.state().state, machine.state().end) == ("off", "the guest shut down")
         with pytest.raises(MachineDied):
             machine.guest.run(["true"])
         again = boot(net.lab, 7, "m7", 0)

@@ -127,7 +127,7 @@ class PaperMachine:
         self._engine.set_state(self._key, self._name, "running")
 
     def power_off(self) -> None:
-        self._engine.set_state(self._key, self._name, "dead")
+        self._engine.set_state(self._key, self._name, "off")
 
 
 def paper_lab(folder: Path, **settings: Any) -> Lab:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from labkit.allocate import Allocation, Taken, allocate, empty
 from labkit.observed import (
-    DEAD,
+    OFF,
     PANICKED,
     PAUSED,
     Configured,
@@ -192,7 +192,7 @@ def _nobody(machine: ObservedMachine) -> ObservedMachine:
 
 FATES: dict[str, Any] = {
     "gone": None,
-    "dead": lambda machine: replace(machine, state=DEAD, configured=None),
+    "off": lambda machine: replace(machine, state=OFF, configured=None),
     "paused": lambda machine: replace(machine, state=PAUSED),
     "panicked": lambda machine: replace(machine, state=PANICKED),
     "odd": lambda machine: replace(machine, state="io-error"),

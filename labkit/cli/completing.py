@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -31,16 +32,35 @@ def completer(names: Callable[[tuple[Slice, ...]], Iterable[str]]) -> Complete:
         _context: click.Context, _parameter: click.Parameter, typed: str
     ) -> list[CompletionItem]:
         found = dict.fromkeys(names(_wishes()))
-        return [CompletionItem(name) for name in found if name.startswith(typed)]
+        return [CompletionItem(name) for name in found if _is_meant(name, typed, found)]
 
     return complete
+
+
+def _is_meant(name: str, typed: str, offered: Container[str]) -> bool:
+    """Whether what is typed begins a name; it may be that of a VM which several slices have."""
+    short = name.rpartition("/")[2]
+    return name.startswith(typed) or (short not in offered and short.startswith(typed))
 
 
 def complete_files_and_slices(
     context: click.Context, parameter: click.Parameter, typed: str
 ) -> list[CompletionItem]:
-    """Slices by name, and files."""
-    return [*complete_slices(context, parameter, typed), CompletionItem(typed, type="file")]
+    """Slices by name, and files.
+
+    A shell completes files better, but bash then drops all names: where a slice may be meant,
+    the files of this folder are names too.
+    """
+    slices = complete_slices(context, parameter, typed)
+    if not slices:
+        return [CompletionItem(typed, type="file")]
+    here = sorted(path.name + "/" * path.is_dir() for path in Path().iterdir())
+    files = [
+        CompletionItem(name)
+        for name in here
+        if name.startswith(typed) and (typed or not name.startswith("."))
+    ]
+    return [*slices, *files]
 
 
 def short_and_whole(slice_name: str, inside: Iterable[str], known: list[str]) -> Iterable[str]:

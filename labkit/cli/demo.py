@@ -34,6 +34,11 @@ def demo(simulated: bool) -> None:
 
     For real where it can be: disks with this machine's qemu-img, in a folder of their own, and
     machines with its QEMU. What is missing is simulated, and it says so.
+
+    \b
+    Examples:
+      labkit demo
+      labkit demo --simulated
     """
     has_disks = not simulated and shutil.which("qemu-img") is not None
     has_machines = not simulated and shutil.which(qemu.PROGRAM) is not None

@@ -25,7 +25,14 @@ SYSTEM_SHOWN = ("name", "folder", "size", "memory", "packages", "sha256 of its f
 
 @click.group()
 def image() -> None:
-    """Keep the images that VMs start from: base images of disks, and system images in memory."""
+    """Keep the images that VMs start from: base images of disks, and system images in memory.
+
+    \b
+    Examples:
+      labkit image list
+      labkit image pull cirros
+      labkit image build web --add nginx
+    """
 
 
 def _system_images(
@@ -41,7 +48,13 @@ def _system_images(
 @image.command("list")
 @as_json
 def list_(as_json: bool) -> None:
-    """List the images in the library, those that `pull` knows, and the system images."""
+    """List the images in the library, those that `pull` knows, and the system images.
+
+    \b
+    Examples:
+      labkit image list
+      labkit image list --json | jq -r '.system[].name'
+    """
     from labkit.images.catalogue import CATALOGUE  # noqa: PLC0415 - keeps `labkit version` quick
     from labkit.images.library import ImageLibrary  # noqa: PLC0415 - as above
     from labkit.micro import MICRO, list_micro  # noqa: PLC0415 - as above
@@ -112,6 +125,12 @@ def build(name: str, add: tuple[str, ...], mirror: str | None, refresh: bool) ->
 
     The same packages give the same bytes. What was built before is not built again. A VM with
     flavor micro starts from it, and builds it by itself when it is not there.
+
+    \b
+    Examples:
+      labkit image build
+      labkit image build web --add nginx --add curl
+      labkit image build web --refresh       with the newest packages
     """
     from labkit.micro import build_micro  # noqa: PLC0415 - keeps `labkit version` quick
 
@@ -166,7 +185,12 @@ def _say_built(built: MicroImage, progress: BuildProgress) -> None:
 @click.argument("name")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 def add(name: str, file: str) -> None:
-    """Copy the qcow2 image FILE into the library as NAME, after checking it."""
+    """Copy the qcow2 image FILE into the library as NAME, after checking it.
+
+    \b
+    Example:
+      labkit image add debian ~/Downloads/debian-12.qcow2
+    """
     from labkit.images.library import ImageLibrary  # noqa: PLC0415 - keeps `labkit version` quick
 
     with show.err.status(f"checking and copying {file} …"):
@@ -178,7 +202,13 @@ def add(name: str, file: str) -> None:
 @click.argument("name")
 @as_json
 def info(name: str, as_json: bool) -> None:
-    """Show what the library knows of NAME."""
+    """Show what the library knows of NAME.
+
+    \b
+    Examples:
+      labkit image info cirros
+      labkit image info cirros --json
+    """
     from labkit.images.library import ImageLibrary  # noqa: PLC0415 - keeps `labkit version` quick
 
     entry = ImageLibrary().info(name)
@@ -204,6 +234,10 @@ def remove(name: str) -> None:
     """Remove NAME from the library, or the system image of this name.
 
     Disks made from it on workers and VMs that run are not touched.
+
+    \b
+    Example:
+      labkit image rm debian
     """
     from labkit.images.library import ImageLibrary  # noqa: PLC0415 - keeps `labkit version` quick
     from labkit.micro import remove_micro  # noqa: PLC0415 - as above
@@ -222,7 +256,13 @@ def remove(name: str) -> None:
 @click.argument("name")
 @click.option("--url", help="Download from here instead of the publisher's address.")
 def pull(name: str, url: str | None) -> None:
-    """Download NAME, verify its checksum, and add it to the library."""
+    """Download NAME, verify its checksum, and add it to the library.
+
+    \b
+    Examples:
+      labkit image pull cirros
+      labkit image pull cirros --url https://mirror.example/cirros.img
+    """
     from labkit.images.library import ImageLibrary  # noqa: PLC0415 - keeps `labkit version` quick
 
     with show.progress() as bar:

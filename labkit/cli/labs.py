@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -12,6 +11,7 @@ import rich_click as click
 from labkit.cli.around import around
 from labkit.cli.completing import complete_profiles
 from labkit.errors import InvalidArgument
+from labkit.near import listed, nearest
 from labkit.profile_names import LOCAL, PROFILE_VARIABLE, SIMULATED
 
 if TYPE_CHECKING:
@@ -112,12 +112,11 @@ def choose(kind: str, target: str, names: Mapping[str, Sequence[str]]) -> tuple[
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> NoReturn:
     short = {whole.rpartition("/")[2]: whole for whole in known}
-    near = difflib.get_close_matches(name, [*known, *short], n=1)
-    listed = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
+    near = nearest(name, [*known, *short])
     raise InvalidArgument(
         f"there is no {kind} {name!r}",
-        why=f"there are {listed}" if listed else "there are none yet",
-        fix=f"Did you mean {short.get(near[0], near[0])!r}?" if near else "See labkit ls.",
+        why=f"there are {listed(known)}" if known else "there are none yet",
+        fix=f"Did you mean {short.get(near, near)!r}?" if near else "See labkit ls.",
         argument=kind,
         value=name,
     )

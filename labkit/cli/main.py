@@ -30,8 +30,23 @@ that of the command it ran."""
 
 @click.command()
 def version() -> None:
-    """Show the version of labkit and of what it runs on."""
+    """Show the version of labkit and of what it runs on.
+
+    \b
+    Example:
+      labkit version
+    """
+    _say_version()
+
+
+def _say_version() -> None:
     show.say(f"labkit {labkit.__version__}, Python {sys.version.split()[0]}")
+
+
+def _version_option(context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        _say_version()
+        context.exit()
 
 
 LABS = (up, plan, list_, run, shell, console, capture, reboot, off, down)
@@ -42,6 +57,14 @@ AROUND = (doctor, demo, image, worker, completion, version)
 @click.command_panel("Around them", commands=[str(one.name) for one in AROUND])
 @click.command_panel("Labs", commands=[str(one.name) for one in LABS])
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version_option,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Real network labs: VMs and the links between them.
 

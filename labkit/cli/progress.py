@@ -100,8 +100,7 @@ def log_line(event: Event) -> str | None:
     """An event as a line for a log; None for one that is told too often."""
     match event:
         case PlanMade():
-            usual = "" if event.expected is None else f", usually {event.expected:.0f} s"
-            return f"{event.steps} steps{usual}"
+            return event.words
         case StepDone():
             return f"{event.subject}: {event.kind}, {event.seconds:.1f} s"
         case StepFailed():

@@ -242,16 +242,16 @@ def wished(lab: Lab, target: str, name: str | None) -> Slice:
             value=target,
         )
     if target == "-":
-        return read_wish(around().stdin.read(), Path.cwd() / "stdin", name)
-    return read_wish(_text(path), path, name)
+        return read_wish(around().stdin.read(), Path.cwd() / "stdin", name, "standard input")
+    return read_wish(_text(path), path, name, target)
 
 
-def read_wish(text: str, path: Path, name: str | None) -> Slice:
-    """The wish of a file's text; files that it names are looked for beside it."""
+def read_wish(text: str, path: Path, name: str | None, source: str) -> Slice:
+    """The wish in the text of a file, called `source`; files it names are looked for beside it."""
     from labkit import spec  # noqa: PLC0415 - keeps `labkit version` quick
     from labkit.wish import Slice  # noqa: PLC0415 - as above
 
-    wish = spec.from_yaml(text, name=name or path.stem)
+    wish = spec.from_yaml(text, name=name or path.stem, source=source)
     vms = tuple(
         replace(
             vm,

@@ -99,13 +99,22 @@ def console(vm: str, profile: str | None) -> None:
     """The serial console of a VM, in this terminal. Ctrl-] leaves it.
 
     It shows what the VM says from its start on, also where its system does not answer.
+
+    \b
+    Examples:
+      labkit console r1
+      labkit console ospf/r1                 where several slices have an r1
     """
     require_terminal("labkit run")
     with lab_of(profile) as lab:
         found = find_vm(lab, vm)
-        show.note(f"The console of {found.name}. Leave it with Ctrl-]")
+        _say_lent(f"The console of {found.name}")
         ended = lend(found.machine.open_console(past=CONSOLE_PAST))
     show.note(f"\n{found.name} has ended." if ended else f"\nLeft {found.name}, which runs on.")
+
+
+def _say_lent(what: str) -> None:
+    show.note(f"{what}. Leave it with Ctrl-]")
 
 
 @click.command()
@@ -115,11 +124,17 @@ def shell(vm: str, profile: str | None) -> None:
     """A shell in a VM, in this terminal; its exit code is this command's. Ctrl-] leaves it.
 
     It needs no network in the VM, and several may be open at once.
+
+    \b
+    Examples:
+      labkit shell r1
+      labkit shell ospf/r1                   where several slices have an r1
     """
     require_terminal("labkit run")
     with lab_of(profile) as lab:
         found = find_vm(lab, vm)
         opened = found.guest.open_shell(*size())
+        _say_lent(f"A shell in {found.name}")
         ended = lend(opened, opened.resize)
         answer = opened.answer
     if ended and answer is not None:
@@ -131,7 +146,12 @@ def shell(vm: str, profile: str | None) -> None:
 @vm_argument
 @profile_option
 def reboot(vm: str, profile: str | None) -> None:
-    """Ask a VM's system to reboot, and wait until it is set up again."""
+    """Ask a VM's system to reboot, and wait until it is set up again.
+
+    \b
+    Example:
+      labkit reboot r1
+    """
     with lab_of(profile) as lab:
         found = find_vm(lab, vm)
         with show.err.status(f"{found.name} reboots …"):
@@ -145,7 +165,13 @@ def reboot(vm: str, profile: str | None) -> None:
 @yes_option
 @profile_option
 def off(vm: str, hard: bool, yes: bool, profile: str | None) -> None:
-    """Shut a VM down. `labkit up SLICE` starts it again."""
+    """Shut a VM down. `labkit up SLICE` starts it again.
+
+    \b
+    Examples:
+      labkit off r1
+      labkit off r1 --hard --yes             as if its plug were pulled
+    """
     with lab_of(profile) as lab:
         found = find_vm(lab, vm)
         if not asked(f"End {found.name}?", yes=yes, default=True):

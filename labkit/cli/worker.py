@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 @click.group()
 def worker() -> None:
-    """Look at workers, the hosts where VMs lie."""
+    """Look at workers, the hosts where VMs lie.
+
+    \b
+    Example:
+      labkit worker check 10.0.10.1
+    """
 
 
 @worker.command()
@@ -44,6 +49,11 @@ def check(
     """Check that HOST can be reached and has what labkit needs there.
 
     Exit code 0: ready. 1: not ready; the output says what is missing.
+
+    \b
+    Examples:
+      labkit worker check 10.0.10.1 --user ubuntu --key ~/.ssh/lab
+      labkit worker check localhost --local
     """
     from labkit.images.manager import QCOWManager  # noqa: PLC0415 - keeps `labkit version` quick
 

@@ -34,7 +34,7 @@ class SliceId:
 class Survey:
     """One slice's run folder on a host, as seen without its steward.
 
-    `machines` are dicts with index, name, uuid and pid (None: dead); `strange` are files that
+    `machines` are dicts with index, name, uuid and pid (None: off); `strange` are files that
     nothing accounts for.
     """
 

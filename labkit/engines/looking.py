@@ -11,7 +11,7 @@ from labkit.images.values import WorkerFacts
 from labkit.links import LinkState
 from labkit.machines import MachineState
 from labkit.observed import (
-    DEAD,
+    OFF,
     RUNNING,
     Configured,
     Leftover,
@@ -67,8 +67,8 @@ def machine_seen(host: str, state: MachineState) -> ObservedMachine:
 
 
 def machine_found(host: str, facts: Mapping[str, Any]) -> ObservedMachine:
-    """A machine as it was found without its steward: alive, or dead."""
-    word = DEAD if facts["pid"] is None else RUNNING
+    """A machine as it was found without its steward: running, or off."""
+    word = OFF if facts["pid"] is None else RUNNING
     return _machine(
         host, word, None, facts["about"], facts["notes"], facts["index"], facts["name"],
         facts["uuid"],

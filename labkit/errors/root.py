@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from labkit import markup, tracebacks
 
@@ -28,6 +28,12 @@ class LabkitError(Exception):
     def __str__(self) -> str:
         text = f"{self.what}: {self.why}" if self.why else self.what
         return f"{text.rstrip('.')}. {self.fix}" if self.fix else text
+
+    def located(self, place: str) -> Self:
+        """It, saying first in which place ("lab.yaml, line 3") it was found."""
+        self.what = f"{place}: {self.what}"
+        self.args = (self.what,)
+        return self
 
     def report(self) -> list[tuple[str, str]]:
         """It in a few lines, each with its title: what, why, what to do, and where in your code."""

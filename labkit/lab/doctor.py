@@ -13,7 +13,7 @@ from labkit.events import Listener
 from labkit.frames import frame
 from labkit.lab.converging import slice_id
 from labkit.lab.tables import DOCTOR_COLUMNS, vm_states
-from labkit.observed import DEAD, Observed
+from labkit.observed import OFF, Observed
 from labkit.store import Record, Store
 
 HERE = "here"  # where the store is, whatever hosts there are
@@ -76,7 +76,7 @@ def slice_checks(record: Record, seen: Observed, interrupted: int) -> Iterator[C
         mine = [vm for vm in record.allocation.everyone if vm.host == host]
         there = {machine.uuid: machine for machine in seen.machines if machine.host == host}
         lost = [vm.name for vm in mine if vm.uuid not in there]
-        ended = [vm.name for vm in mine if vm.uuid in there and there[vm.uuid].state == DEAD]
+        ended = [vm.name for vm in mine if vm.uuid in there and there[vm.uuid].state == OFF]
         running = sum(1 for vm in mine if states.get(vm.name) == "running")
         if lost:
             yield Check(host, about, BAD, f"promised and not there: {', '.join(lost)}", again)

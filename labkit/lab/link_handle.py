@@ -9,7 +9,7 @@ import pandas as pd
 
 from labkit.captures import Capture
 from labkit.errors import LinkError, UsageError
-from labkit.lab import reprs
+from labkit.lab import reprs, tables
 from labkit.links import Links, LinkState
 from labkit.markup import Bundle
 from labkit.measure import PACKETS, End, OnProgress, measure_link
@@ -30,7 +30,9 @@ class LabLink:
     def __repr__(self) -> str:
         if self.name not in self._slice.link_states:
             return f"<Link {self.name}: removed from slice {self._slice.name}>"
-        return f"<Link {self.wish}: {self.state}>"
+        wish = self.wish
+        words = tables.impairment_words(wish.impairments, len(wish.ends))
+        return f"<Link {wish}: {self.state}{f', {words}' if words else ''}>"
 
     def _repr_mimebundle_(self, **_options: Any) -> Bundle:
         return reprs.link_bundle(self)

@@ -50,13 +50,8 @@ def summary(wish: Slice, states: Mapping[str, str]) -> str:
     """``3 VMs (2 running, 1 absent), 2 links``."""
     counts = Counter(states.values())
     told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items(), key=_by_state))
-    vms = counted(len(wish.vms), "VM")
-    return f"{vms}{f' ({told})' if told else ''}, {counted(len(wish.links), 'link')}"
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 VM``, ``2 VMs``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    vms = markup.counted(len(wish.vms), "VM")
+    return f"{vms}{f' ({told})' if told else ''}, {markup.counted(len(wish.links), 'link')}"
 
 
 def _by_state(item: tuple[str, int]) -> tuple[bool, str]:
@@ -143,7 +138,7 @@ def size_words(cores: int, memory_mb: int) -> str:
     """``1 core, 96 MB``."""
     whole = memory_mb >= MIB_PER_GIB and memory_mb % (MIB_PER_GIB // 2) == 0
     memory = f"{memory_mb / MIB_PER_GIB:g} GB" if whole else f"{memory_mb} MB"
-    return f"{counted(cores, 'core')}, {memory}"
+    return f"{markup.counted(cores, 'core')}, {memory}"
 
 
 def vm_facts(vm: LabVM) -> list[tuple[str, str]]:
@@ -204,7 +199,7 @@ def lab_bundle(lab: Lab) -> Bundle:
         for row in lab.slices.itertuples(index=False)
     ]
     kind = "real machines" if lab.is_real else "simulated"
-    head = markup.heading(f"Lab {lab.profile}", "", kind, counted(len(rows), "slice"))
+    head = markup.heading(f"Lab {lab.profile}", "", kind, markup.counted(len(rows), "slice"))
     shown = [markup.table(("slice", "VMs", "links", "deployed"), rows)] if rows else []
     return markup.bundle(repr(lab), head, *shown)
 

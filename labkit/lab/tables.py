@@ -95,7 +95,7 @@ def vm_states(wish: Slice, allocation: Allocation, seen: Observed | None) -> dic
 def vms_table(wish: Slice, allocation: Allocation, seen: Observed | None) -> pd.DataFrame:
     """One row per VM of the wish.
 
-    ``state`` is ``absent`` (not deployed), ``running``, ``paused``, ``panicked``, ``dead`` or
+    ``state`` is ``absent`` (not deployed), ``running``, ``paused``, ``panicked``, ``off`` or
     ``unknown`` (its host was not reached); ``memory_mb`` counts 2^20 bytes; ``interfaces`` counts
     eth1 to ethN; ``addresses`` are those wished, as ``eth1=10.0.1.1/24`` with spaces; ``internet``
     is the address of eth0 there, missing where it has none; ``vm_id`` is missing until deployed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
@@ -217,7 +217,7 @@ def _with_libraries(chosen: Tree, shelf: _Shelf) -> tuple[Tree, set[str]]:
     available = shelf.libraries()
     found: Tree = {}
     used: set[str] = set()
-    todo = [name for node in chosen.values() if node.is_file for name in elf.needed(node.data)]
+    todo = [name for path, node in chosen.items() for name in _asked(path, node, available)]
     seen: set[str] = set()
     while todo:
         library = todo.pop()
@@ -227,8 +227,9 @@ def _with_libraries(chosen: Tree, shelf: _Shelf) -> tuple[Tree, set[str]]:
         if library not in available:
             raise PackageInvalid(
                 f"a program of the image needs the library {library}",
-                why="no package in the lock has it",
-                fix="Write the lock file again with refresh.",
+                why="none of the packages it is made of has it",
+                fix="Add the Debian package that has it with --add (apt-file search "
+                f"{library} tells its name), or take the newest packages with --refresh.",
                 library=library,
             )
         package, path = available[library]
@@ -239,6 +240,14 @@ def _with_libraries(chosen: Tree, shelf: _Shelf) -> tuple[Tree, set[str]]:
             found[f"{place}/{library}"] = program(node.data)
         todo.extend(elf.needed(node.data))
     return found, used
+
+
+def _asked(path: str, node: Node, available: Container[str]) -> list[str]:
+    """The libraries a file asks for; a plugin, as in Debian, may ask for one of a package that its
+    own only suggests (tc's for ATM, say): without it the plugin is of no use, and all else is."""
+    asked = elf.needed(node.data) if node.is_file else []
+    is_plugin = ".so" in posixpath.basename(path)
+    return [name for name in asked if name in available or not is_plugin]
 
 
 def _follow(library: str, available: Mapping[str, tuple[str, str]], shelf: _Shelf) -> Node:

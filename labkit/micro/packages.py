@@ -193,6 +193,16 @@ class Lock:
     whole: tuple[str, ...] = ()
 
 
+def with_added(base: Lock, add: tuple[str, ...], index: Index) -> Lock:
+    """A lock with these packages, and what they need, besides those of another.
+
+    One that `base` has already is followed as well: until now only some of its programs were
+    wanted, and what the others need was left out.
+    """
+    packages = index.closure(add, known=base.packages)
+    return Lock({**packages, **base.packages}, add, tuple(sorted({*add, *packages})))
+
+
 def write_lock(lock: Lock) -> str:
     """The text of a lock file: one package a line, so that changes read well."""
     lines = [json.dumps(asdict(package)) for _, package in sorted(lock.packages.items())]

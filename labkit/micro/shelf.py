@@ -11,7 +11,7 @@ from labkit.events import ImageBuildStage, Listener
 from labkit.micro import debs, layers
 from labkit.micro.fetch import PackageCache, fetch
 from labkit.micro.index import read_index
-from labkit.micro.packages import Index, Lock, Package
+from labkit.micro.packages import Index, Lock, Package, with_added
 from labkit.micro.sources import Mirror, mirrors
 from labkit.micro.tree import Tree
 
@@ -48,13 +48,7 @@ class Shelf:
 
     def with_added(self, base: Lock, add: tuple[str, ...]) -> Lock:
         """A lock with these packages, and what they need, besides those of another."""
-        if not add:
-            return base
-        packages = self._index.closure(
-            [name for name in add if name not in base.packages], known=base.packages
-        )
-        whole = sorted({*add, *packages})
-        return Lock({**packages, **base.packages}, add, tuple(whole))
+        return with_added(base, add, self._index) if add else base
 
     @cached_property
     def _index(self) -> Index:

@@ -10,7 +10,7 @@ from typing import NoReturn
 from labkit import rules
 from labkit.errors import UsageError
 from labkit.observed import (
-    DEAD,
+    OFF,
     PAUSED,
     RUNNING,
     Configured,
@@ -161,7 +161,7 @@ class _World:
         key, machine = self._known(step)
         match step:
             case StopMachine():
-                self.machines[key] = replace(machine, state=DEAD, configured=None, boot_id=None)
+                self.machines[key] = replace(machine, state=OFF, configured=None, boot_id=None)
                 self._disconnect(step.host, step.index, machine.nics)
             case ForgetMachine():
                 if machine.is_alive:

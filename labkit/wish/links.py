@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 from labkit import rules, units
+from labkit.errors import InvalidArgument
+from labkit.near import did_you_mean
 from labkit.wish.refusal import refuse, repeated
 
 
@@ -32,7 +34,8 @@ class Impairment:
         found: dict[str, float | int] = {}
         for key, text in texts.items():
             if key not in IMPAIRMENTS:
-                refuse(f"{thing}: impairment", key, f"these are known: {', '.join(IMPAIRMENTS)}")
+                rule = f"these are known: {', '.join(IMPAIRMENTS)}"
+                refuse(f"{thing}: impairment", key, rule, did_you_mean(key, IMPAIRMENTS))
             if text is not None:
                 found[_FIELD_OF[key]] = _READERS[key](text, f"{thing}: {key}")
         return cls(**found)  # type: ignore[arg-type]  # each reader gives its field's type
@@ -83,6 +86,21 @@ def split_end(end: object, thing: str = "end of a link") -> tuple[str, str]:
     return parts[0], parts[1]
 
 
+def need_two(ends: tuple[object, ...], thing: str = "a link") -> None:
+    """Raise `InvalidArgument` where `ends` join nothing."""
+    if len(ends) > 1:
+        return
+    rule = "a link joins two interfaces or more, each of another VM"
+    raise InvalidArgument(
+        f"{thing} has only the end {ends[0]!r}" if ends else f"{thing} has no ends",
+        why=rule,
+        fix="Name all its ends, such as 'r1:eth1' and 'r2:eth1'; nothing was done.",
+        argument="ends",
+        value=ends,
+        rule=rule,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkWish:
     """An L2 link the user wants: two ends are a cable, more are a switch.
@@ -98,8 +116,9 @@ class LinkWish:
     def __post_init__(self) -> None:
         rules.name(self.name, "name of a link")
         thing = f"link {self.name!r}"
-        if not isinstance(self.ends, tuple) or len(self.ends) < 2:
-            refuse(f"{thing}: ends", self.ends, "two ends or more are needed")
+        if not isinstance(self.ends, tuple):
+            refuse(f"{thing}: ends", self.ends, "a tuple such as ('r1:eth1', 'r2:eth1') is needed")
+        need_two(self.ends, thing)
         vms: set[str] = set()
         for end in self.ends:
             vm, _ = split_end(end, f"{thing}: end")

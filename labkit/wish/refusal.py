@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from labkit.errors import DuplicateError, InvalidArgument
 
 
-def refuse(thing: str, value: object, rule: str, fix: str = "") -> NoReturn:
+def refuse(thing: str, value: object, rule: str, fix: str = "", **context: Any) -> NoReturn:
     """Raise `InvalidArgument` for a `value` of `thing` that breaks a `rule`."""
     shown = repr(value)
     if len(shown) > 80:
@@ -19,6 +19,7 @@ def refuse(thing: str, value: object, rule: str, fix: str = "") -> NoReturn:
         argument=thing,
         value=value,
         rule=rule,
+        **context,
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from labkit import rules
+from labkit.errors import InvalidArgument
+from labkit.near import did_you_mean, listed
 from labkit.wish.addresses import host_of, network_of
-from labkit.wish.links import LinkWish, link_wish, split_end
+from labkit.wish.links import LinkWish, link_wish, need_two, split_end
 from labkit.wish.refusal import refuse, repeated
 from labkit.wish.vms import VMWish, data_interfaces, missing_interface, settings_of, vm_wish
 
@@ -34,15 +35,14 @@ class Slice:
     def __getitem__(self, name: str) -> VMWish:
         found = next((vm for vm in self.vms if vm.name == name), None)
         if found is None:
-            refuse("VM", name, unknown("VM", name, (vm.name for vm in self.vms), self.name))
+            self._unknown("VM", name, [vm.name for vm in self.vms])
         return found
 
     def link(self, name: str) -> LinkWish:
         """The link called `name`."""
         found = next((link for link in self.links if link.name == name), None)
         if found is None:
-            names = (link.name for link in self.links)
-            refuse("link", name, unknown("link", name, names, self.name))
+            self._unknown("link", name, [link.name for link in self.links])
         return found
 
     def with_vm(self, name: str, **settings: Any) -> Slice:
@@ -102,6 +102,7 @@ class Slice:
 
         An end may be only a VM's name: its first free interface is taken.
         """
+        need_two(ends, f"link {name!r}" if name else "a link")
         whole = tuple(self._whole_end(end) for end in ends)
         link = link_wish(name or self._link_name(whole), whole, **settings)
         return self.with_links([link])
@@ -208,13 +209,25 @@ class Slice:
                 thing = f"link {link.name!r}: end"
                 vm, interface = split_end(end, thing)
                 if vm not in vms:
-                    refuse(thing, end, unknown("VM", vm, vms, self.name), "Add the VM first.")
+                    rule = f"slice {self.name!r} has no VM {vm!r} (it has {listed(vms) or 'none'})"
+                    refuse(thing, end, rule, did_you_mean(vm, vms, "Add the VM first."))
                 if interface not in data_interfaces(vms[vm].interfaces):
                     refuse(thing, end, missing_interface(vms[vm], interface))
                 if end in taken:
                     fix = "Take another interface, or remove that link."
                     repeated(thing, end, f"the interface is in link {taken[end]!r} already", fix)
                 taken[end] = link.name
+
+    def _unknown(self, kind: str, name: object, known: list[str]) -> NoReturn:
+        why = f"it has {listed(known)}" if known else "it has none yet"
+        raise InvalidArgument(
+            f"slice {self.name!r} has no {kind} {name!r}",
+            why=why,
+            fix=did_you_mean(name, known, "Take one of them." if known else f"Add a {kind} first."),
+            argument=kind,
+            value=name,
+            rule=why,
+        )
 
     def _check_addresses(self, vms: Mapping[str, VMWish]) -> None:
         for link in self.links:
@@ -242,12 +255,3 @@ def _advise(link: LinkWish, vms: Mapping[str, VMWish]) -> str:
         return ""
     one, two = (f"{end} has {address}" for end, address in found.items())
     return f"{one} and {two}: the ends of link {link.name!r} share no network"
-
-
-def unknown(kind: str, name: object, known: Iterable[str], slice_name: str) -> str:
-    """Why a name means nothing here, with the nearest that does."""
-    names = list(known)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "") or "none"
-    return f"slice {slice_name!r} has no {kind} {name!r} (it has {listed}){hint}"

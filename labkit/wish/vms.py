@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import posixpath
 import re
@@ -11,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from labkit import flavors, rules
+from labkit.near import did_you_mean
 from labkit.wish import addresses as address_rules
 from labkit.wish.refusal import refuse, repeated
 
@@ -240,8 +240,7 @@ def settings_of(name: str, written: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that people wrote, as `VMWish` takes them."""
     for key in written:
         if key not in VM_SETTINGS:
-            near = difflib.get_close_matches(key, VM_SETTINGS, n=1)
-            fix = f"Did you mean {near[0]!r}?" if near else ""
+            fix = did_you_mean(key, VM_SETTINGS)
             refuse(f"{name}: setting", key, f"these are known: {', '.join(VM_SETTINGS)}", fix)
     found = dict(written)
     for key, (kind, shape, read) in _SHAPES.items():

@@ -6,13 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import labkit
 from labkit.cli import main, show
+from labkit.cli.main import cli
 from labkit.cli.show import size
 
 PathWith = Callable[..., None]
@@ -48,7 +50,27 @@ def disk(tmp_path: Path) -> str:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0
-    assert labkit.__version__ in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert labkit.__version__ in told
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == told
+
+
+def verbs(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """All there are, groups of them too."""
+    for name, command in group.commands.items():
+        yield (*words, name)
+        if isinstance(command, click.Group):
+            yield from verbs(command, (*words, name))
+
+
+@pytest.mark.parametrize("verb", list(verbs(cli)), ids=" ".join)
+def test_every_verb_shows_an_example(
+    verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*verb, "--help"]) == 0
+    examples = [line for line in capsys.readouterr().out.splitlines() if "Usage:" not in line]
+    assert any(f"labkit {' '.join(verb)}" in line for line in examples)
 
 
 @pytest.mark.parametrize(

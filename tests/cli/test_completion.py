@@ -15,7 +15,7 @@ from labkit import spec
 from labkit.store import Store
 
 
-def complete(*words: str) -> list[str]:
+def complete(*words: str, folder: Path | None = None) -> list[str]:
     """What is offered for the last of the words."""
     environment = {
         **os.environ,
@@ -24,7 +24,9 @@ def complete(*words: str) -> list[str]:
         "COMP_CWORD": str(len(words)),
     }
     labkit = Path(sys.executable).with_name("labkit")
-    answer = subprocess.run([labkit], env=environment, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [labkit], env=environment, cwd=folder, capture_output=True, text=True, check=True
+    )
     assert answer.stderr == ""
     return [line.partition(",")[2] for line in answer.stdout.splitlines() if line]
 
@@ -59,6 +61,42 @@ def test_verbs_and_names_are_offered() -> None:
     assert complete("console", "ospf/h") == ["ospf/h1", "ospf/h2"]
     assert complete("capture", "ri") == ["right"]
     assert complete("ls", "--profile", "s") == ["sim"]
+
+
+@pytest.mark.usefixtures("two_slices")
+def test_a_name_in_several_slices_is_offered_with_each() -> None:
+    assert complete("run", "h") == ["bgp/h1", "ospf/h1", "h2"]
+    assert complete("console", "h1") == ["bgp/h1", "ospf/h1"]
+
+
+@pytest.mark.usefixtures("two_slices")
+def test_slices_are_offered_beside_files(tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    (folder / "old").mkdir(parents=True)
+    for name in ("ospf.yaml", "lab.yaml", ".hidden"):
+        (folder / name).touch()
+    assert complete("up", "o", folder=folder) == ["ospf", "old/", "ospf.yaml"]
+    assert complete("plan", "", folder=folder) == ["bgp", "ospf", "lab.yaml", "old/", "ospf.yaml"]
+    assert complete("up", "old/x", folder=folder) == ["old/x"]  # the shell looks for files itself
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.usefixtures("two_slices")
+def test_bash_takes_slices_and_files(say: Say, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "ospf.yaml").touch()
+    ask = "COMP_WORDS=(labkit up o) COMP_CWORD=2; _labkit_completion labkit; echo ${COMPREPLY[@]}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    answer = subprocess.run(
+        ["bash", "-c", f"{say('completion', 'bash').out}\n{ask}"],
+        env={**os.environ, "PATH": path},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.split() == ["ospf", "ospf.yaml"]
 
 
 def test_where_there_is_no_store_nothing_is_offered_and_none_is_made(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def test_images_on_their_way_are_told() -> None:
 def test_a_log_has_a_line_for_what_has_happened_and_none_for_what_goes_on() -> None:
     events: list[Event] = [
         PlanMade("h", "net", 4, 12.4),
+        PlanMade("h", "net", 1, 0.4),
         StepBegun("h", "r1", "start machine", "it is new"),
         GuestWaiting("h", "r1", "the kernel has not said a word yet", 5.0),
         StepDone("h", "r1", "start machine", 0.25),
@@ -129,6 +130,7 @@ def test_a_log_has_a_line_for_what_has_happened_and_none_for_what_goes_on() -> N
     ]
     assert [log_line(event) for event in events] == [
         "4 steps, usually 12 s",
+        "1 step",
         None,
         None,
         "r1: start machine, 0.2 s",

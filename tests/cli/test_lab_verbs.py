@@ -81,7 +81,8 @@ def test_a_file_from_standard_input_and_files_beside_a_file(say: Say, tmp_path: 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"vms: {a: {flavour: micro}}", ["flavour", "Did you mean 'flavor'?"]),
+        (b"vms: {a: {flavour: micro}}", ["wrong.yaml, line 1", "Did you mean 'flavor'?"]),
+        (b"", ["wrong.yaml is empty", "links: [[h1, h2]]"]),
         (b"vms: {a: {}}\nlinks: {l: [a:eth1, b:eth1]}", ["no VM 'b'"]),
         (b"vms: [", ["not YAML"]),
         (b"\xff\xfe", ["UTF-8"]),
@@ -97,6 +98,8 @@ def test_a_wrong_file_is_explained_and_nothing_is_done(
     for word in words:
         assert word in said.err
     assert sim.store.names() == ()
+    piped = say("up", "-", stdin="vms: 3")
+    assert "Error: standard input, line 1: vms is 3" in piped.err
 
 
 def test_advice_is_given(say: Say, tmp_path: Path) -> None:
@@ -160,7 +163,7 @@ def test_a_vm_is_turned_off_and_started_again(say: Say, routed: str, golden: Gol
     assert say("run", "h2", "hostname").out == "h2\n"
     assert say("reboot", "h2").out == "h2 is back.\n"
     assert say("off", "--hard", "--yes", "h1").code == 0
-    assert json.loads(say("ls", "routed", "--json").out)["vms"][0]["state"] == "dead"
+    assert json.loads(say("ls", "routed", "--json").out)["vms"][0]["state"] == "off"
 
 
 def test_packets_are_shown_and_kept(say: Say, routed: str, tmp_path: Path, sim: Lab) -> None:

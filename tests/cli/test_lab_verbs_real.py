@@ -204,6 +204,7 @@ def test_a_console_and_a_shell_at_a_terminal(lab: User) -> None:
     code, seen = lab.at_a_terminal("shell", "h1", story=[("#", "echo $((6*7)); exit 5\n")])
     assert code == 5
     assert "42" in seen
+    assert "A shell in h1. Leave it with Ctrl-]" in seen
 
 
 def test_a_person_is_asked_before_something_ends(lab: User) -> None:

@@ -64,7 +64,9 @@ def test_a_name_that_passes_needs_no_quoting(value: str) -> None:
 
 @pytest.mark.parametrize("value", [-1, 65536, "2", None, True, 1.0])
 def test_fault_12_ids_beyond_two_bytes(value: Any) -> None:
-    with pytest.raises(InvalidArgument, match="vm_id must be a whole number from 0 to 65535"):
+    with pytest.raises(
+        InvalidArgument, match=r"vm_id is .*: it must be a whole number from 0 to 65535"
+    ):
         rules.vm_id(value)
 
 

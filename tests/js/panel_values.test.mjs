@@ -50,5 +50,6 @@ test("the page counts on from what the kernel has told", () => {
   assert.equal(workTime(told, 8.9), "3 of 12 steps · 12 s · nearly done");
   assert.equal(workTime(told, 9.1), "3 of 12 steps · 12 s · longer than usual (10 s)");
   assert.equal(workTime({ ...told, left: null }, 2), "3 of 12 steps · 5 s");
+  assert.equal(workTime({ ...told, steps: 1, done: 0 }, 0), "0 of 1 step · 3 s · about 7 s left");
   assert.equal(workTime({ ...told, state: "done" }, 0), "3 of 12 steps · 3 s");
 });

@@ -12,7 +12,7 @@ import pytest
 from labkit.engines import Belonging
 from labkit.errors import UsageError
 from labkit.lab import Lab, LabSlice, tables
-from labkit.observed import DEAD, Leftover, Observed
+from labkit.observed import OFF, Leftover, Observed
 from memory_lab import MemoryLab
 
 
@@ -58,7 +58,7 @@ def test_what_was_promised_and_is_lost_is_bad(lab: MemoryLab, net: LabSlice) -> 
 def test_what_has_ended_is_to_note(lab: MemoryLab, net: LabSlice) -> None:
     def end(seen: Observed) -> Observed:
         first, *others = seen.machines
-        return replace(seen, machines=(replace(first, state=DEAD), *others))
+        return replace(seen, machines=(replace(first, state=OFF), *others))
 
     lab.change("net", end)
     ((state, detail, _),) = rows(lab.doctor(), "slice net")

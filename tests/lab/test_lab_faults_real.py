@@ -122,7 +122,7 @@ def test_fault_23_a_machine_is_ended_by_its_uuid_and_no_namesake(
             kill(lab.pid(net, "a"))
             kill(lab.steward_pid(net))
             (place / "pid").write_text(f"{stranger.pid}\n")
-            assert list(net.refresh()["state"]) == ["dead", "running"]
+            assert list(net.refresh()["state"]) == ["off", "running"]
             net.deploy()
             well(net)
             net.reset("a")
@@ -158,7 +158,7 @@ def test_fault_11_25_a_machine_shut_down_from_inside_is_seen_and_mended(net: Lab
     with pytest.raises(GuestGone, match=r"its effect is unknown|has ended|guest shut down"):
         net["b"].run("poweroff -f; sleep 60")
     net.refresh()
-    assert net["b"].state == "dead"
+    assert net["b"].state == "off"
     plan = net.plan()
     assert set(plan[plan["kind"] == "start machine"]["reason"]) == {"it has ended"}
     with pytest.raises(MachineDied):
@@ -180,7 +180,7 @@ def test_a_panic_is_told_and_mended(net: LabSlice) -> None:
 def test_machines_killed_are_mended(lab: RealLab, net: LabSlice) -> None:
     for name in ("a", "b"):
         kill(lab.pid(net, name))
-    assert eventually(lambda: list(net.refresh()["state"]) == ["dead", "dead"])
+    assert eventually(lambda: list(net.refresh()["state"]) == ["off", "off"])
     net.deploy()
     well(net)
 

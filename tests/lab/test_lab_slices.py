@@ -26,7 +26,7 @@ from labkit.errors import (
     WorkerUnreachable,
 )
 from labkit.lab import LabSlice, tables
-from labkit.observed import DEAD, PAUSED, Leftover, Observed
+from labkit.observed import OFF, PAUSED, Leftover, Observed
 from labkit.room import Host
 from labkit.testing.cut import CutEngine
 from memory_lab import MemoryLab, memory_folder, rows_left
@@ -379,7 +379,7 @@ def test_fault_30_nothing_is_placed_on_a_host_that_is_out_of_reach(tmp_path: Pat
         assert dict(net.states) == {"a": "unknown", "b": "unknown"}
 
 
-@pytest.mark.parametrize("state", [DEAD, PAUSED, "panicked", "io-error"])
+@pytest.mark.parametrize("state", [OFF, PAUSED, "panicked", "io-error"])
 def test_deploy_mends_what_happened_to_machines(lab: MemoryLab, state: str) -> None:
     net = pair(lab)
     net.deploy()
@@ -682,6 +682,19 @@ def test_a_listener_that_fails_stops_nothing(
     net.deploy()
     assert net.states["a"] == "running"
     assert "a listener failed" in caplog.text
+
+
+def test_a_link_shows_what_it_does_to_packets(lab: MemoryLab) -> None:
+    net = lab.slice("net")
+    net.add_vm("a")
+    net.add_vm("b")
+    link = net.link("a", "b")
+    assert repr(link) == "<Link a-b (a:eth1 - b:eth1): absent>"
+    link.impair(delay="20ms", loss="1%")
+    assert repr(link) == "<Link a-b (a:eth1 - b:eth1): absent, delay 20ms, loss 1%>"
+    link.clear()
+    link.impair(sends={"a:eth1": {"rate": "5Mbit"}})
+    assert repr(link) == "<Link a-b (a:eth1 - b:eth1): absent, a:eth1 sends: rate 5Mbit>"
 
 
 def test_what_was_removed_says_so(lab: MemoryLab) -> None:

@@ -332,7 +332,7 @@ def test_fault_23_a_stale_pidfile_with_a_recycled_pid_harms_nobody() -> None:
         lab.kill_steward()
         machine = lab.machines.get(5)
         state = machine.state()
-        assert (state.state, state.pid) == ("dead", None)
+        assert (state.state, state.pid) == ("off", None)
         machine.power_off()
         machine.forget()
         assert not folder.exists()
@@ -349,7 +349,7 @@ def test_a_machine_that_had_not_begun_when_its_steward_came_is_taken_over_later(
         (folder / "machine.json").write_text(json.dumps(facts))
         lab.kill_steward()
         machine = lab.machines.get(5)
-        assert machine.state().state == "dead"
+        assert machine.state().state == "off"
         with subprocess.Popen(argv, cwd=folder, start_new_session=True) as process:
             assert eventually(lambda: machine.state().pid == process.pid)
             machine.guest.wait_ready(READY)

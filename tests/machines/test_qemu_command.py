@@ -83,7 +83,7 @@ def test_every_socket_is_named_and_short() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"memory_mb": 64}, "memory_mb is 64: memory_mb must be a whole number from 96"),
+        ({"memory_mb": 64}, "memory_mb is 64: it must be a whole number from 96"),
         ({"name": "-evil"}, "machine name"),
         ({"uuid": "UUID"}, "uuid"),
         ({"cores": 0}, "cores"),

@@ -50,6 +50,13 @@ def test_the_same_inputs_give_the_same_bytes(image: MicroImage, tmp_path: Path) 
     assert again.kernel.read_bytes() == image.kernel.read_bytes()
 
 
+def test_a_package_that_is_there_in_part_is_added_whole(tmp_path: Path) -> None:
+    """Some of its programs need more libraries; a plugin needs one that it only suggests."""
+    added = build_micro(tmp_path, name="tools", add=["iproute2"])
+    archive = added.initrd.read_bytes()
+    assert all(name in archive for name in (b"usr/bin/arpd", b"libdb-5.3.so", b"tc/q_atm.so"))
+
+
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that other users can reach; each start of pytest closes its own to them."""

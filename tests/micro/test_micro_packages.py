@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from labkit.errors import MirrorMissing, PackageInvalid, PackageMissing
 from labkit.micro.index import INDEX_FILE, read_index
-from labkit.micro.packages import Index, Lock, Package, read_lock, version_key, write_lock
+from labkit.micro.packages import (
+    Index,
+    Lock,
+    Package,
+    read_lock,
+    version_key,
+    with_added,
+    write_lock,
+)
 from labkit.micro.sources import Mirror
 
 
@@ -93,6 +101,15 @@ def test_what_only_scripts_need_is_left_out_unless_asked_for() -> None:
 def test_what_is_known_is_not_taken_again() -> None:
     packages = index(entry("a", Depends="libc"), entry("libc", Depends="gone"))
     assert list(packages.closure(["a"], known=["libc"])) == ["a"]
+
+
+def test_adding_a_package_the_image_has_in_part_adds_what_the_rest_of_it_needs() -> None:
+    packages = index(entry("tool", "2.0", Depends="libc, libdb"), entry("libdb", Depends="libc"))
+    base = Lock({name: Index([entry(name)]).package(name) for name in ("tool", "libc")})
+    lock = with_added(base, ("tool",), packages)
+    assert sorted(lock.packages) == ["libc", "libdb", "tool"]
+    assert lock.packages["tool"].version == "1.0"  # what is there stays as it is
+    assert (lock.add, lock.whole) == (("tool",), ("libdb", "tool"))
 
 
 def test_an_unknown_package_is_named() -> None:

@@ -202,7 +202,7 @@ def test_machines_without_their_steward_are_looked_at_before_anything_else() -> 
 def test_dead_machines_are_forgotten_before_they_start_again() -> None:
     wish = two_hosts_and_a_router()
     seen = deployed(wish)
-    dead = tuple(replace(m, state="dead", configured=None) for m in seen.machines)
+    dead = tuple(replace(m, state="off", configured=None) for m in seen.machines)
     steps = plan(promised(wish), replace(seen, machines=dead)).steps
     kinds = [type(step) for step in steps if isinstance(step, ForgetMachine | StartMachine)]
     assert kinds == [ForgetMachine] * 3 + [StartMachine] * 3

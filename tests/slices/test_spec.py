@@ -90,7 +90,7 @@ def test_anchors_serve_as_templates() -> None:
         ("- a", "a dict with the keys name, vms, links is needed"),
         ("vms: [a]", "vms is ['a']: a dict by name is needed"),
         ("vms: {a: {intrefaces: 2}}", "Did you mean 'interfaces'?"),
-        ("vms: {a: , a: }", "it is there twice (again in line 1)"),
+        ("vms: {a: , a: }", "line 1: key is 'a': it is there twice"),
         ("vms: {1: }", "Write it in quotes"),
         ("vms: {a: {interfaces: '2'}}", "a whole number"),
         ("vms: {a: {files: {/x: {text: a, source: b}}}}", "exactly one of text, base64 and source"),
@@ -108,6 +108,34 @@ def test_a_slip_is_told_with_its_place(text: str, words: str) -> None:
     with pytest.raises(LabkitError) as caught:
         spec.from_yaml(text, name="s")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("vms:\n  h1: x: y", "cannot read lab.yaml, line 2: it is not YAML"),
+        ("vms:\n  h1:\n    intrefaces: 2", "lab.yaml, line 3: key in VM 'h1'"),
+        ("vms: {a: , a: }", "lab.yaml, line 1: key is 'a'"),
+        ("vms: {a: , b: }\nlinks:\n  l:\n    ends: [a:eth1, b:eth1]\n    loss: x", "line 5: link"),
+        ("vms: {a: , b: }\nlinks:\n  - [a, b]\n  - [a, q]", "lab.yaml, line 4: "),
+        ("vms: {a: , b: }\nlinks:\n  x: [a:eth1, q:eth1]", "lab.yaml, line 3: link 'x': end"),
+        ("vms: {a: }\nlinks:\n- [a]", "lab.yaml, line 3: a link has only the end 'a'"),
+        ("name: [x]", "lab.yaml, line 1: name of a slice"),
+        ("", "lab.yaml is empty: "),
+        ("# nothing\n", "lab.yaml is empty: "),
+    ],
+)
+def test_an_error_names_the_file_and_the_line(text: str, words: str) -> None:
+    with pytest.raises(LabkitError) as caught:
+        spec.from_yaml(text, name="s", source="lab.yaml")
+    assert words in str(caught.value)
+
+
+def test_the_wish_that_an_empty_file_is_told_of_is_one() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        spec.from_yaml("", name="s")
+    wish = spec.from_yaml(caught.value.fix.partition("\n")[2], name="s")
+    assert [link.ends for link in wish.links] == [("h1:eth1", "h2:eth1")]
 
 
 @pytest.mark.parametrize("text", ["{", '{"name": "s", "name": "t"}'])

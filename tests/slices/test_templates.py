@@ -113,3 +113,5 @@ def test_a_size_that_does_not_fit_is_refused(name: str) -> None:
 def test_an_unknown_template_is_refused_and_the_known_ones_are_told() -> None:
     with pytest.raises(InvalidArgument, match="line, ring, star, mesh, routed, lan"):
         template("tree", 3, "net")
+    with pytest.raises(InvalidArgument, match="Did you mean 'ring'"):
+        template("rign", 3, "net")

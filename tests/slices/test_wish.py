@@ -29,7 +29,7 @@ BAD: list[tuple[str, type[LabkitError], Callable[[], object], str]] = [
         "near VM",
         InvalidArgument,
         lambda: Slice("s").with_vm("router").with_vm("h").with_link("h", "routr"),
-        "did you mean 'router'?",
+        "slice 's' has no VM 'routr': it has router, h. Did you mean 'router'?",
     ),
     (
         "taken interface",
@@ -61,7 +61,13 @@ BAD: list[tuple[str, type[LabkitError], Callable[[], object], str]] = [
         lambda: TWO.with_link("a:eth3", "b:eth1"),
         "a has no interface 'eth3' for it; it has eth1 to eth2",
     ),
-    ("one end", InvalidArgument, lambda: TWO.with_link("a"), "two ends or more are needed"),
+    (
+        "one end",
+        InvalidArgument,
+        lambda: TWO.with_link("a"),
+        "a link has only the end 'a': a link joins two",
+    ),
+    ("nothing to join", InvalidArgument, lambda: TWO.with_link(), "a link has no ends"),
     ("no end", InvalidArgument, lambda: TWO.with_link("a:eth1:x", "b"), "such as 'r1:eth1'"),
     ("same VM name", DuplicateError, lambda: TWO.with_vm("a"), "has a VM of this name already"),
     (
@@ -223,7 +229,7 @@ BAD: list[tuple[str, type[LabkitError], Callable[[], object], str]] = [
         "no unit",
         InvalidArgument,
         lambda: TWO.with_link("a", "b", delay="20"),
-        "link 'a-b': delay must be a duration with its unit, such as '20ms'",
+        "link 'a-b': delay is '20': it must be a duration with its unit, such as '20ms'",
     ),
     ("number", InvalidArgument, lambda: TWO.with_link("a", "b", delay=20), "with its unit"),
     ("loss", InvalidArgument, lambda: TWO.with_link("a", "b", loss="101%"), "'0%' to '100%'"),
@@ -235,13 +241,22 @@ BAD: list[tuple[str, type[LabkitError], Callable[[], object], str]] = [
         lambda: TWO.with_link("a", "b", latency="5ms"),
         "these are known: delay, jitter, loss, rate, duplicate, corrupt",
     ),
+    ("near impairment", InvalidArgument, lambda: TWO.with_link("a", "b", los=1), "mean 'loss'?"),
     (
         "impaired end",
         InvalidArgument,
         lambda: TWO.with_link("a:eth1", "b:eth1", sends={"a:eth2": {"loss": "1%"}}),
         "one of its ends is needed: a:eth1, b:eth1",
     ),
-    ("no such VM", InvalidArgument, lambda: TWO.without_vm("c"), "has no VM 'c'"),
+    ("no such VM", InvalidArgument, lambda: TWO.without_vm("c"), "has no VM 'c': it has a, b."),
+    ("capital letter", InvalidArgument, lambda: TWO["B"], "Did you mean 'b'?"),
+    ("no VM at all", InvalidArgument, lambda: Slice("s")["a"], "none yet. Add a VM first."),
+    (
+        "name said once",
+        InvalidArgument,
+        lambda: TWO.with_link("a", "b", loss="lots"),
+        "link 'a-b': loss is 'lots': it must be a share from '0%' to '100%'. Give another value;",
+    ),
     ("no such link", InvalidArgument, lambda: TWO.without_link("x"), "has no link 'x'"),
 ]
 

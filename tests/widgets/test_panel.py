@@ -91,8 +91,8 @@ def test_what_cells_do_is_shown_as_well(panel: SlicePanel, net: LabSlice) -> Non
 def test_a_machine_that_dies_by_itself_is_seen(panel: SlicePanel, net: LabSlice, lab: Lab) -> None:
     net.deploy()
     assert isinstance(lab.engine, PaperEngine)
-    lab.engine.set_state(net.id.key, "r2", "dead")
-    shown(panel, lambda live: states(live) == ["running", "dead"])
+    lab.engine.set_state(net.id.key, "r2", "off")
+    shown(panel, lambda live: states(live) == ["running", "off"])
 
 
 def test_power_buttons_do_what_they_say(panel: SlicePanel, net: LabSlice) -> None:

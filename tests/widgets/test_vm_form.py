@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from labkit.errors import (
     WorkerUnreachable,
 )
 from labkit_widgets import VMForm
+from paper_lab import paper_lab
 
 HOST = "10.0.10.1"
 Job = Callable[[], None]
@@ -400,6 +402,19 @@ def test_flavors_workers_and_owner_can_be_given(api: DeploymentAPI) -> None:
     assert row["name"] == "r1"
 
 
+def test_no_python_is_shown_that_would_be_refused(form: VMForm) -> None:
+    assert "create_vm" in shown(form)
+    form.name.value = "my router"
+    assert form.python == ""
+    data, _ = form._repr_mimebundle_()
+    for text in (shown(form), data["text/plain"], data["text/html"]):
+        assert "create_vm" not in text
+        assert "once all fields are right" in text
+    form.name.value = "router"
+    assert "router" in form.python
+    assert "router" in shown(form)
+
+
 def test_where_widgets_cannot_be_shown_there_is_text_and_python(form: VMForm) -> None:
     data, _ = form._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
@@ -445,3 +460,11 @@ def test_messages_keep_to_the_route_that_the_browser_chose(form: VMForm) -> None
     for widget in (*fields(form), form.create):
         route = getattr(widget.comm, "_reply_subshell_for", None)
         assert route is None or route({}, "chosen") == "chosen"
+
+
+def test_a_lab_is_refused_and_the_way_to_its_vms_is_told(tmp_path: Path) -> None:
+    with paper_lab(tmp_path) as lab:
+        for given in (lab, lab.slice("net")):
+            with pytest.raises(UsageError, match=r"takes a labkit.DeploymentAPI") as caught:
+                VMForm(given)  # type: ignore[arg-type]  # as a user may try
+            assert "SliceEditor(lab.slice('net'))" in caught.value.fix

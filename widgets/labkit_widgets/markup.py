@@ -106,8 +106,13 @@ def _sentence(text: str) -> str:
     return html.escape(text if text.endswith((".", "?", "!")) else f"{text}.")
 
 
+PYTHON_LATER = "The same in Python is shown here once all fields are right."
+
+
 def code(python: str) -> str:
-    """Python that one click selects as a whole."""
+    """Python that one click selects as a whole, if there is any."""
+    if not python:
+        return f'<p class="labkit-note">{PYTHON_LATER}</p>'
     return (
         '<p class="labkit-note">The same in Python (a click selects it all, then copy):</p>'
         '<pre class="labkit-code" tabindex="0" aria-label="The same in Python">'
@@ -129,7 +134,13 @@ def table(vms: pd.DataFrame) -> str:
 
 def fallback(python: str) -> str:
     """The form where widgets cannot be shown: on a page, or before the notebook is run."""
+    words = "The same in Python:" if python else PYTHON_LATER
     return (
-        "<p><em>A form that creates VMs; run the notebook to use it. "
-        f"The same in Python:</em></p><pre>{html.escape(python)}</pre>"
+        f"<p><em>A form that creates VMs; run the notebook to use it. {words}</em></p>"
+        f"<pre>{html.escape(python)}</pre>"
     )
+
+
+def python_words(python: str) -> str:
+    """The same as plain text."""
+    return f"The same in Python:\n\n{python}" if python else PYTHON_LATER

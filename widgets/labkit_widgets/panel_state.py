@@ -147,9 +147,8 @@ def event_row(when: float, event: Event) -> Facts | None:
 def event_words(event: Event) -> tuple[str, str]:
     """What happened, and the facts of it, for people."""
     match event:
-        case PlanMade(_, _, steps, expected):
-            usual = "" if expected is None else f", usually {expected:.0f} s"
-            return "work begins", f"{reprs.counted(steps, 'step')}{usual}"
+        case PlanMade():
+            return "work begins", event.words
         case Converged(_, _, seconds):
             return "as wished", f"after {seconds:.1f} s"
         case GaveUp(_, _, why):

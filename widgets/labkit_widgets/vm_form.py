@@ -12,6 +12,7 @@ import ipywidgets as w
 from labkit import rules
 from labkit.errors import LabError, LabkitError, UsageError
 from labkit.events import Event, Listener
+from labkit.lab import Lab, LabSlice
 from labkit.model import VM, Flavor, check_flavor
 from labkit_widgets import markup, vm_values
 from labkit_widgets.routing import front_end_note, keep_route, kernel_note
@@ -65,7 +66,11 @@ def in_thread(job: Job) -> None:
 
 
 class VMForm:
-    """A form that creates VMs through `api_or_lab`, and shows the Python that does the same.
+    """A form that creates VMs one by one, and shows the Python that does the same.
+
+    `api_or_lab` is a `labkit.DeploymentAPI`, or what has `create_vm`, `records`, `vms` and `listen`
+    as it has them. A `labkit.Lab` has none: its VMs are those of its slices, so add them with
+    ``lab.slice("net").add_vm("r1")``, or edit the slice: ``SliceEditor(lab.slice("net"))``.
 
     The fields are `name`, `flavor`, `interfaces`, `internet`, `worker`, `owner`, `vm_id` and
     `slice`, the button is `create`: ipywidgets, so that ``form.name.value = "web"`` and
@@ -140,8 +145,8 @@ class VMForm:
 
     @property
     def python(self) -> str:
-        """The Python that does what Create does."""
-        return self.values.python(self.api_name)
+        """The Python that does what Create does; empty while a field has a problem."""
+        return "" if self.problems else self.values.python(self.api_name)
 
     @property
     def vms(self) -> pd.DataFrame:
@@ -250,7 +255,7 @@ class VMForm:
         return {**data, **texts}, metadata
 
     def __repr__(self) -> str:
-        return f"VMForm: a form that creates VMs. The same in Python:\n\n{self.python}"
+        return f"VMForm: a form that creates VMs. {markup.python_words(self.python)}"
 
     # what it does
 
@@ -343,6 +348,14 @@ def _set(widget: Any, value: object, trait: str = "value") -> None:
 
 def _check_api(value: Any) -> Deployer:
     missing = [n for n in ("create_vm", "records", "vms", "listen") if not hasattr(value, n)]
+    if isinstance(value, Lab | LabSlice):
+        name = f"{value.name!r}" if isinstance(value, LabSlice) else "'net'"
+        raise UsageError(
+            f"VMForm cannot work with {value!r:.80}",
+            why="it takes a labkit.DeploymentAPI; the VMs of a lab are those of its slices",
+            fix=f"Edit a slice: SliceEditor(lab.slice({name})); or add a VM to it: "
+            f"lab.slice({name}).add_vm('r1').",
+        )
     if missing:
         raise UsageError(
             f"VMForm cannot work with {value!r:.80}",

@@ -40,7 +40,7 @@ function sentence(words) {
 // How far it is and how long it takes, `passed` seconds after the kernel has told of it.
 // labkit.progress.Work.time says the same in the same words.
 export function workTime({ state, steps, done, seconds, left }, passed) {
-  const parts = steps ? [`${done} of ${steps} steps`] : [];
+  const parts = steps ? [`${done} of ${steps} ${steps === 1 ? "step" : "steps"}`] : [];
   parts.push(`${Math.round(seconds + passed)} s`);
   if (state !== "working" || left === null) return parts.join(" · ");
   const [now, usual] = [left - passed, seconds + left];
