@@ -82,10 +82,11 @@ class StepBegun(Event):
 
 @dataclass(frozen=True, slots=True)
 class StepDone(Event):
-    """A step of a plan is done."""
+    """A step of a plan is done; `reason` as when it began."""
 
     kind: str
     seconds: float
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,10 +98,11 @@ START_CODE = """(code) => {
 }"""
 # What a page may say on its console without anything being wrong: what Notebook 7 says of itself,
 # with an empty notebook too; and what JupyterLab says when a widget speaks to a page that was just
-# loaded anew and does not know its widgets yet, or when a notebook is closed soon after it opened.
+# loaded anew and does not know its widgets yet, or when a notebook is closed before it had all
+# that it asks a kernel at its opening.
 ALLOWED_NOISE = (
     re.compile(r"^Comm not found for comm id "),
-    re.compile(r"^Could not restore the debugger state: Canceled future "),
+    re.compile(r"Canceled future for \w+ message before replies were done"),
     re.compile(r"^Cannot read properties of undefined \(reading 'schema'\)"),
     re.compile(r"^Command 'filebrowser:open-path' not registered"),
 )
@@ -168,6 +169,7 @@ class Notebook:
 
     def reload(self) -> None:
         """Load the page anew, as F5 does; the kernel lives on."""
+        self.has_own_page = True  # JupyterLab now opens anew what was closed in it before
         self.page.reload()
         self.wait_for(READY)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from labkit.allocate import Allocation
 from labkit.engines import SliceId
 from labkit.engines.engine import IsStopping
 from labkit.errors import LabkitError
@@ -16,6 +17,7 @@ from labkit.events import GuestWaiting, Listener
 from labkit.executor import Result
 from labkit.lab import Lab
 from labkit.machines import Machine
+from labkit.observed import Observed
 from labkit.plan import Step
 from labkit.room import Host
 from labkit.store import Store
@@ -29,7 +31,7 @@ NOTHING: Mapping[tuple[str, str], LabkitError] = {}
 class PaperEngine(MemoryEngine):
     """A step takes `pause` seconds; `fails` has errors by kind and name of steps.
 
-    Steps of the kinds in `held` wait until these are taken out of it.
+    Steps of the kinds in `held` wait until these are taken out of it. `looks` counts looks.
     """
 
     name = "paper"
@@ -45,6 +47,15 @@ class PaperEngine(MemoryEngine):
         self.pause = pause
         self.fails = dict(fails)
         self.held: set[str] = set()
+        self.looks = 0
+
+    def hosts(self, *, with_disks: bool) -> tuple[Host, ...]:
+        self.looks += 1
+        return super().hosts(with_disks=with_disks)
+
+    def observe(self, slice_id: SliceId, allocation: Allocation) -> Observed:
+        self.looks += 1
+        return super().observe(slice_id, allocation)
 
     def do(self, slice_id: SliceId, step: Step, tell: Listener, is_stopping: IsStopping) -> None:
         began = time.monotonic()

@@ -118,7 +118,7 @@ class Application:
         taken = time.monotonic() - began
         self._store.end(self._lease, intent)
         self._took.append((step.kind, taken))
-        self._tell(StepDone(step.host, step.name, step.kind, taken))
+        self._tell(StepDone(step.host, step.name, step.kind, taken, step.reason))
 
 
 def _stopped(name: str) -> Interrupted:

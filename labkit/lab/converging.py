@@ -22,6 +22,7 @@ from labkit.store import Lease, Record, Store
 from labkit.wish import Slice
 
 MOST_ROUNDS = 8
+BOUNDLESS = 2**40  # of anything a host gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,16 @@ def look_ahead(engine: Engine, store: Store, name: str) -> Outlook:
     seen = engine.observe(slice_id(record), record.allocation)
     allocation = _allocated(record, taken, _hosts(engine, record.wish), seen)
     return _outlook(record, record.wish, allocation, seen)
+
+
+def look_back(record: Record, seen: Observed) -> Plan:
+    """What would be done, by what was seen last. Pure, but for the files of the wish: no host is
+    asked, so each is taken to have room, and where a new VM goes is a guess."""
+    pinned = {vm.host for vm in record.wish.vms if vm.host}
+    names = sorted({vm.host for vm in record.allocation.everyone} | pinned) or ["any"]
+    hosts = tuple(Host(name, cores=BOUNDLESS, memory_mb=BOUNDLESS) for name in names)
+    allocation = _allocated(record, Taken(), hosts, seen)
+    return _outlook(record, record.wish, allocation, seen).plan
 
 
 def preview(engine: Engine, store: Store, wish: Slice) -> Plan:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from labkit.allocate import Allocation
-from labkit.observed import Observed
+from labkit.lab.tables import impairment_words
+from labkit.observed import Observed, ObservedLink
 from labkit.plan import Plan
 from labkit.plan.steps import SetLink, StartSteward
-from labkit.promise import link_spec
+from labkit.promise import LinkSpec, link_spec
 from labkit.wish import LinkWish
 
 
@@ -23,5 +24,15 @@ def to_change(link: LinkWish, allocation: Allocation, seen: Observed) -> Plan:
     there = next((one for one in seen.links if one.name == link.name), None)
     if spec is None or there is None or set(spec.ports) != set(there.ports):
         return Plan(())
-    reason = "its wish was changed while it lives"
+    reason = _what_is_set(link, spec, there)
     return Plan((SetLink(host=there.host, name=link.name, reason=reason, action="~", link=spec),))
+
+
+def _what_is_set(link: LinkWish, spec: LinkSpec, there: ObservedLink) -> str:
+    """``down``, ``delay 80ms``, ``up, cleared`` …"""
+    found = []
+    if spec.up != there.up:
+        found.append("up" if spec.up else "down")
+    if dict(spec.impairments) != dict(there.impairments):
+        found.append(impairment_words(link.impairments, len(link.ends)) or "cleared")
+    return ", ".join(found) or "as it is"

@@ -235,8 +235,11 @@ class LabSlice:
         self._listen()
         return self.vms
 
-    def stop(self) -> None:
-        """Tell work on this slice in another thread to stop; it ends soon, by `Interrupted`."""
+    def cancel(self) -> None:
+        """End work on this slice that goes on in another thread; it ends soon, by `Interrupted`.
+
+        What it has done stays, and machines run on; see `delete`.
+        """
         self._stopping.set()
 
     def _work(self, do: Callable[[Lease], Value]) -> Value:

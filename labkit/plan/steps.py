@@ -253,6 +253,18 @@ class Plan:
         told += [f"{host} cannot be reached" for host in self.unreachable]
         return ", ".join(told) or "nothing to do"
 
+    @property
+    def things(self) -> tuple[str, ...]:
+        """What it makes, changes or removes, each once, as ``VM r1`` or ``link core``.
+
+        What serves the slice on a host counts only where nothing else is to do.
+        """
+        found = dict.fromkeys(map(_thing, self.steps))
+        others = dict.fromkeys(
+            _thing(one) for one in self.steps if not isinstance(one, _StewardStep)
+        )
+        return tuple(others or found)
+
     def _repr_mimebundle_(self, **_options: Any) -> markup.Bundle:
         rows = [
             (step.action, step.kind, step.name, step.reason, ", ".join(step.touches), step.host)
@@ -279,3 +291,11 @@ class Plan:
                 used.setdefault(key, []).append(number)
             found.append(tuple(sorted(waits)))
         return tuple(found)
+
+
+def _thing(step: Step) -> str:
+    if isinstance(step, _StewardStep):
+        return f"host {step.name}"
+    if isinstance(step, SetLink | DeleteLink):
+        return f"link {step.name}"
+    return f"{'leftover' if isinstance(step, RemoveLeftover) else 'VM'} {step.name}"

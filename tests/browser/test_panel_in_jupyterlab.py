@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,7 +121,30 @@ def test_a_slice_is_deployed_watched_and_deleted(panel_of: OpenPanel, screenshot
     expect(panel).to_contain_text("4 running")
     press(panel, "Delete…")
     press(panel, "Delete")
-    expect(panel).to_contain_text("No VMs yet", timeout=30_000)
+    expect(panel).to_contain_text("The slice is gone: nothing is deployed", timeout=30_000)
+    expect(panel).not_to_contain_text("As wished")
+    expect(panel).to_contain_text("It was deleted.")
+    page.screenshot(path=screenshots / "panel_deleted.png")
+    assert notebook.complaints == []
+
+
+def test_it_says_what_is_left_to_deploy(panel_of: OpenPanel, screenshots: Path) -> None:
+    notebook, panel = panel_of(WISH, pause=0.0)
+    button = panel.get_by_role("button", name="Deploy", exact=True)
+    expect(button).to_have_class(re.compile("labkit-go"))
+    deployed(panel)
+    expect(panel.get_by_text("As wished", exact=True)).to_be_visible()
+    expect(button).not_to_have_class(re.compile("labkit-go"))
+    notebook.run_code("wish = net.wish; net.get_link('core').down()")
+    expect(panel.locator("g[data-link=core]")).to_have_attribute("data-state", "down")
+    expect(panel.get_by_text("to deploy")).to_have_count(0)
+    notebook.run_code("net.set_wish(wish)")
+    expect(panel.get_by_text("1 change to deploy", exact=True)).to_be_visible()
+    expect(panel.get_by_text("core: it goes up")).to_be_visible()
+    expect(button).to_have_class(re.compile("labkit-go"))
+    notebook.page.screenshot(path=screenshots / "panel_todo.png")
+    press(panel, "Deploy")
+    expect(panel.get_by_text("As wished", exact=True)).to_be_visible()
     assert notebook.complaints == []
 
 
@@ -286,6 +310,34 @@ def test_a_shell_opens_in_the_panel_and_packets_are_captured(
     assert notebook.complaints == []
 
 
+def test_a_click_that_opens_a_view_goes_on_into_it(panel_of: OpenPanel) -> None:
+    notebook, panel = panel_of(SIMULATED, "text = 'elsewhere'")
+    page = notebook.page
+    page.set_viewport_size({"width": 1250, "height": 560})
+    deployed(panel)
+    panel.locator("g[data-vm=h2]").click()
+    press(panel, "Shell")
+    terminal, console = (
+        page.get_by_label(f"{face} of h2", exact=True) for face in ("shell", "console")
+    )
+    expect(terminal.locator("textarea")).to_be_focused(timeout=30_000)
+    expect(terminal.get_by_text("Copy all")).to_be_in_viewport()
+    page.keyboard.type("hostname\n")
+    wait_shown(page, "\nh2\n")
+
+    press(panel, "Console")
+    expect(console.locator("textarea")).to_be_focused(timeout=30_000)
+    expect(console.get_by_text("Copy all")).to_be_in_viewport()
+    press(panel, "Shell")  # it is there already
+    expect(terminal.locator("textarea")).to_be_focused()
+
+    notebook.save()
+    notebook.reload()
+    expect(terminal).to_have_attribute("data-state", "connected", timeout=30_000)
+    expect(terminal.locator("textarea")).not_to_be_focused()
+    assert notebook.complaints == []
+
+
 def test_it_can_be_read_by_everyone(panel_of: OpenPanel) -> None:
     notebook, panel = panel_of(WISH, pause=0.0)
     page = notebook.page
@@ -329,7 +381,7 @@ REAL = """\
 net = lab.slice("campus")
 net.add_vm("r1", interfaces=2, internet=True, forwarding=True,
            addresses={"eth1": "10.0.1.1/24", "eth2": "10.0.2.1/24"})
-net.add_vm("h1", addresses={"eth1": "10.0.1.2/24"}, routes=["default via 10.0.1.1"])
+net.add_vm("h1", addresses={"eth1": "10.0.1.2/24"}, routes=["default via 10.0.1.1"], screen=True)
 net.add_vm("h2", addresses={"eth1": "10.0.2.2/24"}, routes=["default via 10.0.2.1"])
 net.link("h1:eth1", "r1:eth1", name="left")
 net.link("r1:eth2", "h2:eth1", name="right", delay="20ms")
@@ -356,7 +408,10 @@ def test_real_machines_are_deployed_used_and_deleted(
         panel.locator("g[data-vm=h1]").click()
         press(panel, "Shell")
         terminal = page.locator(".labkit-terminal")
-        expect(terminal).to_have_attribute("data-state", "connected", timeout=60_000)
+        expect(terminal.locator("textarea")).to_be_focused(timeout=60_000)
+        press(panel, "Screen")
+        expect(page.locator(".labkit-screen canvas")).to_be_focused(timeout=60_000)
+        press(panel, "Close the screen of h1")
         panel.locator("g[data-link=right]").press("Enter")
         press(panel, "Capture")
         expect(panel.get_by_role("button", name="Stop capture")).to_be_visible(timeout=30_000)
@@ -371,5 +426,5 @@ def test_real_machines_are_deployed_used_and_deleted(
         press(panel, "Close the shell of h1")
         press(panel, "Delete…")
         press(panel, "Delete")
-        expect(panel).to_contain_text("No VMs yet", timeout=120_000)
+        expect(panel).to_contain_text("The slice is gone", timeout=120_000)
         assert notebook.complaints == []

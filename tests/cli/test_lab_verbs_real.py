@@ -210,7 +210,7 @@ def test_a_console_and_a_shell_at_a_terminal(lab: User) -> None:
 def test_a_person_is_asked_before_something_ends(lab: User) -> None:
     smaller = lab.folder / "smaller.yaml"
     smaller.write_text("name: routed\n" + ROUTED.replace("  right: [r:eth2, h2:eth1]\n", ""))
-    code, seen = lab.at_a_terminal("up", str(smaller), story=[("[Y/n]", "n\n")])
+    code, seen = lab.at_a_terminal("up", str(smaller), story=[("[y/N]", "\n")])
     assert code == 0
     assert "Nothing was done" in seen
     code, seen = lab.at_a_terminal("down", "routed", story=[("[y/N]", "\n")])

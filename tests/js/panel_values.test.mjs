@@ -23,11 +23,23 @@ test("a control that is set to nothing is taken away", () => {
   assert.equal(spelled("loss", 0.5), "0.5%");
 });
 
-test("the words say what is done, and how it ended", () => {
-  assert.equal(workWords({ state: "working", words: "starting r1", job: "deploying" }), "Starting r1");
-  assert.equal(workWords({ state: "working", words: "", job: "deploying" }), "Deploying");
-  assert.equal(workWords({ state: "done", steps: 0 }), "As wished: nothing was to be done");
-  assert.equal(workWords({ state: "failed", job: "" }), "Ended early");
+test("the words say what is done, how it ended, and what is left to do", () => {
+  const so = { changes: 0, deployed: true, gone: false };
+  assert.equal(workWords({ state: "working", words: "starting r1", job: "deploying" }, so), "Starting r1");
+  assert.equal(workWords({ state: "working", words: "", job: "deploying" }, so), "Deploying");
+  assert.equal(workWords({ state: "done", steps: 2 }, so), "As wished");
+  assert.equal(workWords({ state: "done", steps: 2 }, { ...so, changes: null }), "As wished");
+  assert.equal(workWords({ state: "done", steps: 0 }, so), "As wished: nothing was to be done");
+  assert.equal(workWords({ state: "failed", job: "" }, so), "Ended early");
+  assert.equal(workWords({ state: "idle" }, so), "");
+  assert.equal(workWords({ state: "idle" }, { ...so, changes: 1 }), "1 change to deploy");
+  assert.equal(workWords({ state: "done", steps: 2 }, { ...so, changes: 3 }), "3 changes to deploy");
+  assert.equal(workWords({ state: "done", steps: 2 }, { ...so, changes: 9, old: true }), "Looking at what is there");
+  const not = { changes: 4, deployed: false, gone: false };
+  assert.equal(workWords({ state: "idle" }, not), "");
+  assert.equal(workWords({ state: "done", steps: 9 }, { ...not, changes: 0 }), "Nothing is deployed");
+  const gone = { changes: 0, deployed: false, gone: true };
+  assert.equal(workWords({ state: "done", steps: 9 }, gone), "The slice is gone: nothing is deployed");
 });
 
 test("the page counts on from what the kernel has told", () => {

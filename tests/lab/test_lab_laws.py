@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from labkit.errors import SetupFailed
 from labkit.lab import LabSlice
+from labkit.lab.converging import look_back
 from labkit.observed import Observed
 from labkit.testing.cut import CutEngine
 from memory_lab import MemoryLab, memory_folder, rows_left
@@ -72,6 +73,9 @@ def test_from_any_state_deploy_arrives_and_delete_leaves_nothing(data: st.DataOb
         net.deploy()
         surprise(lab, data)
         net.set_wish(data.draw(wishes()))
+        ahead = net.steps()
+        assert net.seen is not None
+        assert look_back(net.record, net.seen).things == ahead.things
         net.deploy()
         assert net.plan().empty
         assert set(net.states.values()) <= {"running"}

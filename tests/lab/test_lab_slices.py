@@ -172,6 +172,7 @@ def test_the_plan_says_what_why_and_what_suffers(lab: MemoryLab) -> None:
     stop = shown[shown["kind"] == "stop machine"].iloc[0]
     assert (stop["action"], stop["name"]) == ("~", "a")
     assert (stop["reason"], stop["touches"]) == ("memory_mb 128 -> 256", "a-b")
+    assert net.steps().things == ("VM a", "link a-b")
 
 
 def test_delete_leaves_nothing_and_again_is_fine(lab: MemoryLab) -> None:
@@ -551,7 +552,7 @@ def test_a_wish_that_changes_while_it_is_deleted_is_not_deployed(lab: MemoryLab)
 def test_stop_ends_work_in_another_thread_and_says_how_to_go_on(lab: MemoryLab) -> None:
     pair(lab)
     stopped: list[LabSlice] = []
-    engine = CutEngine(lab.memory, 1, after=True, cut=lambda: stopped[0].stop())
+    engine = CutEngine(lab.memory, 1, after=True, cut=lambda: stopped[0].cancel())
     net = LabSlice(engine, lab.store, "net")
     stopped.append(net)
     with pytest.raises(Interrupted, match="Deploy again to go on"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from labkit.errors import InvalidArgument, LabError, SliceChanged, UsageError
 from labkit.templates import template
+from labkit.testing.processes import eventually
 from labkit.wish import Slice
 from labkit_widgets import SliceEditor
 from labkit_widgets.editor import ELSEWHERE, Job
+from paper_lab import PaperEngine, paper_lab
 from slice_handle_fake import SliceInMemory
 from slice_worlds import two_hosts_and_a_router
 
@@ -154,6 +158,21 @@ def test_work_goes_on_in_a_thread_and_a_second_click_counts_not(net: SliceInMemo
     net.may_end.set()
     editor.wait()
     assert len(net.seen.machines) == 3
+    assert editor.widget.work["busy"] == ""
+
+
+def test_it_says_how_far_a_deployment_is(tmp_path: Path) -> None:
+    lab = paper_lab(tmp_path)
+    assert isinstance(lab.engine, PaperEngine)
+    lab.engine.held.add("start machine")
+    editor = SliceEditor(lab.slice("net"))
+    editor.do("template", template="line", count=2)
+    said: list[str] = []
+    editor.widget.observe(lambda change: said.append(change["new"]["busy"]), names="work")
+    editor.do("deploy")
+    assert eventually(lambda: said[-1].startswith("Deploying: starting r1, r2 · 1 of 6 steps · "))
+    lab.engine.held.clear()
+    editor.wait()
     assert editor.widget.work["busy"] == ""
 
 

@@ -14,6 +14,7 @@ import pytest
 from labkit.errors import MachineNotStarted
 from labkit.lab import Lab, LabSlice
 from labkit.progress import Work
+from labkit.wish import FileWish
 from labkit_widgets import panel_state
 from labkit_widgets.panel import SlicePanel
 from paper_lab import PaperEngine, paper_lab
@@ -119,6 +120,19 @@ def test_links_take_the_last_of_what_was_dragged(panel: SlicePanel, net: LabSlic
     shown(panel, lambda live: not any(live.chosen["values"].values()))
 
 
+def test_events_say_what_was_set(panel: SlicePanel, net: LabSlice) -> None:
+    net.deploy()
+    link = net.get_link("core")
+    for change in (link.down, link.up, link.clear, lambda: link.impair(delay="80ms")):
+        change()
+    shown(panel, lambda live: live.events[0]["detail"] == "delay 80ms")
+    rows = [(row["event"], row["detail"]) for row in panel._live.events[:4]]
+    said = ["delay 80ms", "cleared", "up", "down"]
+    assert rows == [("set link", one) for one in said]
+    first = next(row for row in panel._live.events if row["event"] == "start machine")
+    assert first["detail"].startswith("it is new")
+
+
 def test_a_value_that_is_none_is_refused_at_its_field(panel: SlicePanel, net: LabSlice) -> None:
     click(panel, "choose", kind="link", name="core")
     click(panel, "link", name="core", settings={"delay": "soon"})
@@ -172,6 +186,90 @@ def test_while_it_is_deleted_it_shows_what_leaves(tmp_path: Path) -> None:
     panel.wait(PATIENCE)
     shown(panel, lambda live: live.vms == [])
     panel.close()
+
+
+def test_it_says_how_many_changes_are_to_be_deployed(panel: SlicePanel, net: LabSlice) -> None:
+    assert panel._live.todo == {
+        "changes": 3,
+        "reasons": panel._live.todo["reasons"],
+        "deployed": False,
+        "gone": False,
+        "old": False,
+    }
+    click(panel, "deploy")
+    panel.wait(PATIENCE)
+    shown(panel, lambda live: live.todo["changes"] == 0 and not live.todo["old"])
+    assert panel._live.todo["deployed"]
+    net.change_vm("r2", forwarding=True)
+    net.remove_link("core")
+    shown(panel, lambda live: live.todo["changes"] == 2)
+    assert "core: no longer wished" in panel._live.todo["reasons"]
+
+
+def test_what_was_seen_before_the_work_is_not_told_as_changes(tmp_path: Path) -> None:
+    net = paper_lab(tmp_path, pause=0.3).slice("net")
+    net.add_vm("r1")
+    panel = SlicePanel(net, period=0.05)
+    told: list[tuple[str, Any]] = []
+
+    def tell(_change: object) -> None:
+        told.append((panel._live.work["state"], panel._live.todo))
+
+    panel._live.observe(tell, names=["work", "todo"])
+    click(panel, "dismiss")
+    net.deploy()
+    shown(panel, lambda live: live.work["state"] == "done" and not live.todo["old"])
+    done = [todo for state, todo in told if state == "done" and not todo["old"]]
+    assert [todo["changes"] for todo in done if todo["changes"]] == []
+    assert panel._live.todo["changes"] == 0
+    panel.close()
+
+
+def test_a_link_that_is_down_and_wished_up_is_a_change_and_costs_no_look(
+    net: LabSlice, lab: Lab
+) -> None:
+    assert isinstance(lab.engine, PaperEngine)
+    net.deploy()
+    wish = net.wish
+    net.get_link("core").down()
+    panel = SlicePanel(net, period=0.05)
+    assert panel._live.todo["changes"] == 0
+    looks = lab.engine.looks
+    net.set_wish(wish)  # the cell is run again
+    click(panel, "dismiss")
+    shown(panel, lambda live: live.todo["changes"] == 1)
+    assert panel._live.todo["reasons"] == ["core: it goes up"]
+    assert lab.engine.looks == looks
+    panel.close()
+
+
+def test_a_wish_that_cannot_be_planned_has_no_number_of_changes(
+    panel: SlicePanel, net: LabSlice
+) -> None:
+    net.deploy()
+    net.change_vm("r1", files={"/etc/motd": FileWish("/etc/motd", source="/nowhere/motd")})
+    shown(panel, lambda live: live.todo["changes"] is None)
+
+
+@pytest.mark.parametrize("by", ["panel", "cell"])
+def test_a_slice_that_was_deleted_is_said_to_be_gone(
+    panel: SlicePanel, net: LabSlice, by: str
+) -> None:
+    click(panel, "deploy")
+    panel.wait(PATIENCE)
+    if by == "panel":
+        click(panel, "delete")
+        panel.wait(PATIENCE)
+    else:
+        net.delete()
+    shown(panel, lambda live: live.todo["gone"])
+    assert panel._live.todo == {
+        "changes": 0,
+        "reasons": [],
+        "deployed": False,
+        "gone": True,
+        "old": False,
+    }
 
 
 def test_reset_starts_a_vm_anew(panel: SlicePanel, net: LabSlice) -> None:

@@ -122,7 +122,8 @@ class LiveWidget(anywidget.AnyWidget):
         bundle = super()._repr_mimebundle_()
         assert bundle is not None
         data, metadata = bundle
-        publish({**data, "text/plain": repr(self)}, metadata)
+        # Viewers of saved notebooks show both outputs: the twin has the words.
+        publish({**data, "text/plain": repr(self) if twin is None else ""}, metadata)
         if twin is not None:
             twin.show()
 

@@ -114,9 +114,10 @@ class Editor {
     this.connect = button("Connect", () => this.startConnecting(), { "aria-pressed": "false" });
     this.remove = button("Remove", () => this.removeChosen());
     this.said = h("p", { role: "status", class: "said" });
+    this.above = h("span", { class: "busy", "aria-hidden": "true" }); // what `busy` says below, out of sight
     this.frame = h("div", { class: "frame" });
     const stage = h("div", { class: "stage" },
-      h("div", { class: "bar" }, this.add, this.connect, this.remove, this.said), this.frame,
+      h("div", { class: "bar" }, this.add, this.connect, this.remove, this.said, this.above), this.frame,
       h("p", { class: "keys note", "aria-hidden": "true" }, KEYS));
 
     this.vmRows = h("tbody");
@@ -418,7 +419,7 @@ class Editor {
 
   showWork() {
     const work = this.model.get("work");
-    write(this.busy, work.busy ? `${work.busy}…` : "");
+    for (const place of [this.busy, this.above]) write(place, work.busy ? `${work.busy}…` : "");
     const { table, error } = work;
     const isPlan = table?.of === "plan";
     const steps = isPlan ? table.rows.length : 0;

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,9 +13,14 @@ import anywidget
 import traitlets as t
 
 from labkit.errors import LabError, LabkitError, UsageError
+from labkit.events import Event, Listener
+from labkit.pace import Teller
 from labkit.picture import topology_svg
+from labkit.progress import Progress
 from labkit.wish import Slice
 from labkit_widgets.editor_state import EditorState, choices
+from labkit_widgets.progress import ONCE_A_SECOND
+from labkit_widgets.progress_words import line
 from labkit_widgets.routing import keep_route
 
 if TYPE_CHECKING:
@@ -94,6 +100,7 @@ class SliceEditor:
         self._state = EditorState(wish, renamable=slice_handle is None)
         self._seen = wish  # what the handle was last known to want
         self._busy = ""
+        self._progress = Progress()
         self._drawn: Slice | None = None  # the wish that picture and code on the page are of
         self._planned: Slice | None = None  # the wish that the last plan is of
         self.last_plan: pd.DataFrame | None = None
@@ -203,7 +210,8 @@ class SliceEditor:
         found: pd.DataFrame | None = None
         failure: Exception | None = None
         try:
-            found = handle.plan() if what == "plan" else handle.deploy()
+            with self._followed(handle):
+                found = handle.plan() if what == "plan" else handle.deploy()
         except LabkitError as error:
             failure = error
         except Exception as error:
@@ -211,6 +219,28 @@ class SliceEditor:
             failure = error
         with self._lock:
             self._end(what, wish, found, failure)
+
+    @contextmanager
+    def _followed(self, handle: SliceHandle) -> Iterator[None]:
+        """Show how far the work is, where the slice tells of it."""
+        listen: Callable[[Listener], Callable[[], None]] | None = getattr(handle, "listen", None)
+        self._progress = Progress()
+        if listen is None:
+            yield
+            return
+        teller = Teller(self._show_work)
+
+        def heard(event: Event) -> None:
+            self._progress.heard(event)
+            teller.changed()
+
+        deaf = listen(heard)
+        try:
+            teller.every = ONCE_A_SECOND
+            yield
+        finally:
+            deaf()
+            teller.close()
 
     def _end(
         self, what: str, wish: Slice, found: pd.DataFrame | None, failure: Exception | None
@@ -232,16 +262,27 @@ class SliceEditor:
     # how it looks
 
     def _show(self) -> None:
-        work = {
-            "busy": DOING.get(self._busy, ""),
+        # First: a person waits for the messages.
+        self._tell(view=self._state.view(), work=self._work_facts())
+        if self._state.wish != self._drawn:
+            self._drawn = self._state.wish
+            self._tell(svg=self._svg(), **self._state.texts())
+
+    def _work_facts(self) -> dict[str, Any]:
+        busy = DOING.get(self._busy, "")
+        return {
+            "busy": ": ".join(filter(None, [busy, line(self._progress.work) if busy else ""])),
             "error": _told(self.last_error),
             "table": self._table,
             "is_current": self._planned == self._state.wish,
         }
-        self._tell(view=self._state.view(), work=work)  # first: a person waits for the messages
-        if self._state.wish != self._drawn:
-            self._drawn = self._state.wish
-            self._tell(svg=self._svg(), **self._state.texts())
+
+    def _show_work(self) -> None:
+        if self._lock.acquire(blocking=False):  # who holds it shows all of it anyway
+            try:
+                self._tell(work=self._work_facts())
+            finally:
+                self._lock.release()
 
     def _tell(self, **values: object) -> None:
         """Send to the page what has changed, in one message."""

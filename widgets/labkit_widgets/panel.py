@@ -13,13 +13,14 @@ import ipywidgets as w
 from IPython.display import publish_display_data
 
 from labkit.errors import LabError, LabkitError, UnknownSlice, UsageError
-from labkit.events import Converged, Event, GaveUp, MachineTold
+from labkit.events import Converged, Event, GaveUp, MachineTold, PlanMade
 from labkit.lab import Lab, LabSlice, faces, reprs
 from labkit.lab.console_tail import console_tail
 from labkit.pace import PERIOD, Teller
 from labkit.progress import Progress
 from labkit.wish import Slice
 from labkit_widgets import panel_state
+from labkit_widgets.panel_changes import Changes
 from labkit_widgets.panel_links import Captures, LinkChanges
 from labkit_widgets.panel_state import Facts
 from labkit_widgets.panel_view import PanelView
@@ -84,7 +85,8 @@ class SlicePanel:
         self._at_rest = threading.Event()
         self._at_rest.set()
         self.captures = Captures(slice_)
-        self._changes = LinkChanges(slice_, self._news)
+        self._link_changes = LinkChanges(slice_, self._news)
+        self._changes = Changes(slice_)
         self._live = PanelView(slice_.name, self._hears, self._news, self._values())
         self._dock = w.VBox([]).add_class("labkit-dock")
         self.view = w.VBox([self._live, self._dock]).add_class("labkit-panel-box")
@@ -148,6 +150,8 @@ class SlicePanel:
         row = panel_state.event_row(time.time(), event)
         if row is not None:
             self._events.append(row)
+        if isinstance(event, PlanMade):
+            self._changes.is_old = True
         if isinstance(event, MachineTold | Converged | GaveUp):
             self._looker.changed()
         self._teller.changed()
@@ -161,8 +165,10 @@ class SlicePanel:
             try:
                 self.slice.refresh()
                 self._progress.looked()
+                self._changes.is_gone = self._changes.is_old = False
             except UnknownSlice:
-                self._progress.looked()  # it was deleted: the wish says so already
+                self._progress.looked()
+                self._changes.is_gone = True
             except LabkitError as error:
                 self._problem = panel_state.problem(error, "looking at the slice")
         self._teller.changed()
@@ -182,6 +188,7 @@ class SlicePanel:
         vms, links = panel_state.states_now(self.slice, wish, work)
         return {
             "head": panel_state.head(wish, vms, is_real=self.slice.engine.is_real),
+            "todo": self._changes.facts(),
             "svg": reprs.slice_svg(wish, vms, links),
             "vms": panel_state.vm_rows(self.slice, wish, vms),
             "links": panel_state.link_rows(wish, links),
@@ -199,7 +206,7 @@ class SlicePanel:
         if kind == "vm" and name in vms and name in self.slice:
             return panel_state.chosen_vm(self.slice, name, vms[name])
         if kind == "link" and name in links and self.slice.wish.links:
-            trouble = self._changes.troubles.get(name, "")
+            trouble = self._link_changes.troubles.get(name, "")
             facts = self.captures.facts(name)
             return panel_state.chosen_link(self.slice, name, links[name], facts, trouble)
         return {}
@@ -213,12 +220,12 @@ class SlicePanel:
             "deploy": lambda _: self._begin("deploying", self.slice.deploy),
             "reset": lambda m: self._reset(m.get("names") or []),
             "delete": lambda _: self._delete(),
-            "stop": lambda _: self.slice.stop(),
+            "stop": lambda _: self.slice.cancel(),
             "dismiss": lambda _: self._dismiss(),
             "open": lambda m: self._aside(f"opening the {m['face']} of {m['name']}", self._open, m),
             "close": lambda m: self._undock(m["key"]),
             "power": lambda m: self._aside(f"{POWER[m['verb']]} {m['name']}", self._power, m),
-            "link": lambda m: self._changes.set(m["name"], m["settings"]),
+            "link": lambda m: self._link_changes.set(m["name"], m["settings"]),
             "capture": lambda m: self._aside(f"capturing {m['name']}", self._capture, m),
         }
         acts[message["what"]](message)

@@ -153,8 +153,9 @@ def event_words(event: Event) -> tuple[str, str]:
             return "as wished", f"after {seconds:.1f} s"
         case GaveUp(_, _, why):
             return "work ends early", why
-        case StepDone(_, _, kind, seconds):
-            return kind, f"{seconds:.1f} s"
+        case StepDone(_, _, kind, seconds, reason):
+            took = f"{seconds:.1f} s"
+            return kind, ", ".join(filter(None, [reason, took if took != "0.0 s" else ""]))
         case StepFailed(_, _, kind, _, why):
             return f"{kind}: failed", why
         case MachineTold(_, _, kind, detail):

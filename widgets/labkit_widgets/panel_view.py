@@ -24,6 +24,7 @@ class PanelView(LiveWidget):
 
     looks = t.Dict().tag(sync=True)
     head = t.Dict().tag(sync=True)
+    todo = t.Dict().tag(sync=True)
     svg = t.Unicode().tag(sync=True)
     vms: Any = t.List().tag(sync=True)
     links: Any = t.List().tag(sync=True)

@@ -40,6 +40,13 @@ def words(work: Work) -> str:
     )
 
 
+def line(work: Work) -> str:
+    """What is done, how far it is, and how long it takes, where there is work."""
+    if work.state != "working":
+        return ""
+    return " · ".join(filter(None, [words(work), work.count, work.time]))
+
+
 def _named(one: Activity) -> str:
     return one.detail if one.kind == BUILD else f"{one.subject} {one.detail}".rstrip()
 

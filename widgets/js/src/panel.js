@@ -1,6 +1,7 @@
 // The live panel of a slice: what the kernel tells, painted where it changed; clicks go back.
 import { Channel } from "./channel.js";
 import { made, ownKeys, Frame } from "./frame.js";
+import { Dock } from "./panel_dock.js";
 import { Picture } from "./panel_picture.js";
 import { Side } from "./panel_side.js";
 import { Tables } from "./panel_tables.js";
@@ -26,7 +27,7 @@ class Panel {
     this.picture = new Picture(main, this);
     this.side = new Side(main, this);
     this.tables = new Tables(this.frame.body, this);
-    this.docked = made("div", "labkit-docked", this.frame.body);
+    this.dock = new Dock(this.frame.body, this);
     this._watch();
     this.connect();
     this._hideTwins(el);
@@ -88,7 +89,6 @@ class Panel {
     this.again = put("Reconnect", "Connect again", () => this.connect());
     this.stop = put("Stop", "End the work that runs; deploying goes on from there", () => this.act("stop"));
     this.deploy = put("Deploy", "Make the slice what it is wished to be", () => this.act("deploy"));
-    this.deploy.classList.add("labkit-go");
     this.reset = put("Reset…", "Start all VMs anew, as if they had never run", () => this.confirm(
       `Start ${this._vms()} of ${this.name} anew? What is on their disks is lost.`, "Reset", () => this.act("reset"),
     ));
@@ -114,19 +114,11 @@ class Panel {
       this.frame.status.textContent = isReal ? summary : `${summary} · simulated`;
     }
     this.stop.hidden = this.model.get("work").state !== "working";
-    this.deploy.disabled = busy;
+    const { changes, gone, old } = this.model.get("todo");
+    this.deploy.disabled = busy || gone;
+    this.deploy.classList.toggle("labkit-go", !old && changes !== 0 && !gone);
     this.reset.disabled = busy || !vms;
     this.remove.disabled = busy;
-  }
-
-  _dock() {
-    const items = this.model.get("dock");
-    this.docked.replaceChildren();
-    this.docked.hidden = !items.length;
-    for (const { key, title } of items) {
-      const button = this._button(this.docked, `✕ ${title}`, () => this.act("close", { key }), `Close the ${title}`);
-      button.setAttribute("aria-label", `Close the ${title}`);
-    }
   }
 
   // Repaints once per frame, only what has changed.
@@ -138,9 +130,10 @@ class Panel {
       links: () => this.tables.paintLinks(),
       events: () => this.tables.paintEvents(),
       work: () => { this.work.paint(); this._head(); },
+      todo: () => { this.work.paint(); this._head(); this.picture.paint(); },
       problem: () => this.work.paintProblem(),
       chosen: () => { this.side.paint(); this.picture.mark(); this.tables.mark(); },
-      dock: () => this._dock(),
+      dock: () => this.dock.paint(),
       note: () => this.frame.tell(this.model.get("note")),
     };
     let waiting = new Set(Object.keys(paints));
@@ -197,6 +190,7 @@ class Panel {
   leave() {
     for (const [name, hear] of this._heard) this.model.off(`change:${name}`, hear);
     this.work.leave();
+    this.dock.leave();
     this._showTwins();
     this.channel.close();
   }

@@ -59,6 +59,10 @@ export class Picture {
   }
 
   _empty() {
+    if (this.panel.model.get("todo").gone) {
+      this.root.replaceChildren(made("p", "labkit-empty", null, "It was deleted."));
+      return;
+    }
     const told = made("p", "labkit-empty", null, "No VMs yet. In a cell: ");
     made("code", "", told, `add_vm("r1")`);
     this.root.replaceChildren(told);

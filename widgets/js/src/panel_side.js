@@ -73,7 +73,7 @@ export class Side {
     const act = (what, facts) => () => this.panel.act(what, { name, ...facts });
     const faces = made("div", "labkit-row", this.root);
     this.faces = Object.fromEntries(FACES.map(([face, title, told]) => (
-      [face, this._button(faces, title, act("open", { face }), told)]
+      [face, this._button(faces, title, () => this.panel.dock.open(face, name), told)]
     )));
     const power = made("div", "labkit-row", this.root);
     this.pause = this._button(power, "Pause", () => act("power", { verb: this.panel.chosen.is_paused ? "resume" : "pause" })());

@@ -20,11 +20,20 @@ export function spelled(key, value) {
   return value ? `${value}${CONTROLS[key][3]}` : "";
 }
 
-// What the work on a slice does now, as a sentence begins.
-export function workWords(work) {
-  if (work.state === "done") return work.steps ? "As wished" : "As wished: nothing was to be done";
+// What there is to tell of a slice: the work on it while there is some, else what is left to do.
+// One that was never deployed says so itself, and needs no words; then the answer is nothing.
+export function workWords(work, { changes, deployed, gone, old }) {
+  if (work.state === "working") return sentence(work.words || work.job || "working");
   if (work.state === "failed") return work.job ? "Ending what has begun" : "Ended early";
-  const words = work.words || work.job || "working";
+  if (gone) return "The slice is gone: nothing is deployed";
+  if (old) return "Looking at what is there";
+  if (changes && (deployed || work.state === "done")) return `${changes} change${changes === 1 ? "" : "s"} to deploy`;
+  if (work.state !== "done") return "";
+  if (!deployed) return "Nothing is deployed";
+  return work.steps ? "As wished" : "As wished: nothing was to be done";
+}
+
+function sentence(words) {
   return words[0].toUpperCase() + words.slice(1);
 }
 

@@ -25,19 +25,23 @@ export class Work {
 
   paint() {
     const work = this.panel.model.get("work");
-    this.told = { ...work, at: performance.now() };
-    const working = work.state === "working";
-    this.root.hidden = work.state === "idle";
-    this.root.dataset.state = work.state;
-    this.words.textContent = workWords(work);
+    const todo = this.panel.model.get("todo");
+    if (this.told?.work !== work) this.told = { ...work, work, at: performance.now() };
+    const over = work.state === "done" || work.state === "idle";
+    this.todo = over && todo.changes && !todo.old ? todo : null;
+    this.words.textContent = workWords(work, todo);
     this.words.title = this.words.textContent;
+    this.root.hidden = !this.words.textContent;
+    this.root.dataset.state = this.todo ? "todo" : work.state;
+    this.track.hidden = Boolean(this.todo) || work.state === "idle";
     const part = work.state === "done" ? 1 : work.steps ? Math.min(1, work.done / work.steps) : 0.02;
     this.bar.style.transform = `scaleX(${part})`;
     this.track.setAttribute("aria-valuenow", String(Math.round(part * 100)));
     this._more(work);
     this._tick();
+    this.time.title = this.todo ? todo.reasons.join("\n") : "";
     clearInterval(this.timer);
-    if (working) this.timer = setInterval(() => this._tick(), 1000);
+    if (work.state === "working") this.timer = setInterval(() => this._tick(), 1000);
   }
 
   paintProblem() {
@@ -72,6 +76,8 @@ export class Work {
   // The page counts the seconds itself: no message is needed for that.
   _tick() {
     const { state, at } = this.told;
-    this.time.textContent = workTime(this.told, state === "working" ? (performance.now() - at) / 1000 : 0);
+    if (this.todo) this.time.textContent = this.todo.reasons[0] ?? "";
+    else if (state === "idle") this.time.textContent = "";
+    else this.time.textContent = workTime(this.told, state === "working" ? (performance.now() - at) / 1000 : 0);
   }
 }

@@ -40,10 +40,10 @@ class View {
     if (!model.get("read_only")) {
       this.frame.button("Ctrl+Alt+Del", "Send Ctrl+Alt+Delete to the machine", () => {
         this.rfb?.sendCtrlAltDel();
-        this.rfb?.focus();
+        this.focus();
       });
     }
-    this.frame.fullScreenButton(() => this.rfb?.focus());
+    this.frame.fullScreenButton(() => this.focus());
     this.noted = () => this.frame.tell(model.get("note"));
     model.on("change:note", this.noted);
     this.noted();
@@ -83,6 +83,10 @@ class View {
     if (width < 2 || height < 2) return;
     this.frame.body.style.width = `${width}px`;
     this.frame.body.style.aspectRatio = `${width} / ${height}`;
+  }
+
+  focus() {
+    this.rfb?.focus();
   }
 
   closed(channel) {

@@ -96,6 +96,10 @@ class View {
     this.connect();
   }
 
+  focus() {
+    this.term.focus();
+  }
+
   makeButtons() {
     this.again = this.frame.button("Reconnect", "Connect again", () => this.connect());
     this.frame.button("Copy all", "Copy all lines that are kept", () => {
@@ -133,7 +137,8 @@ class View {
     this.again.hidden = channel.dead;
   }
 
-  // As high as the rows asked for, and as wide as columns that stay as they are.
+  // As high as the rows asked for. A serial line cannot tell its other side of a width: there one
+  // takes 80 columns, whatever is shown, so a console is as wide as these and no wider.
   settle() {
     const screen = this.frame.body.querySelector(".xterm-screen");
     const cell = screen.clientHeight / this.term.rows;
