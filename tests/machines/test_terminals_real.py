@@ -67,9 +67,18 @@ def test_a_shell_has_a_terminal_with_the_size_it_is_given(shell: Shell) -> None:
     until(shell, b"43 132\r\n")
 
 
-def test_control_c_interrupts_what_runs_and_the_shell_goes_on(shell: Shell) -> None:
-    shell.write(b"echo begun; sleep 1000\n", PATIENCE)
-    until(shell, b"begun\r\n")
+def wait_for_process(machine: Machine, pattern: str, *, runs: bool = True) -> None:
+    """Until one whose command line is like that runs, or none does any more."""
+    test = f"ps | grep -q '{pattern}'"
+    word = "until" if runs else "while"
+    machine.guest.run(f"{word} {test}; do sleep 0.1; done", timeout=PATIENCE, check=True)
+
+
+def test_control_c_interrupts_what_runs_and_the_shell_goes_on(
+    machine: Machine, shell: Shell
+) -> None:
+    shell.write(b"sleep 1000\n", PATIENCE)
+    wait_for_process(machine, "slee[p] 1000")  # a shell that begins a command may miss the key
     shell.write(b"\x03", PATIENCE)
     until(shell, b"# ")
     shell.write("echo caf\u00e9-$((40+2))\n".encode(), PATIENCE)
@@ -84,12 +93,11 @@ def test_its_end_and_status_are_told(shell: Shell) -> None:
 
 
 def test_closing_it_ends_what_runs_in_it(machine: Machine, shell: Shell) -> None:
-    shell.write(b"echo be''gun; sleep 4321\n", PATIENCE)
-    until(shell, b"begun\r\n")
+    shell.write(b"sleep 4321\n", PATIENCE)
+    wait_for_process(machine, "slee[p] 4321")
     shell.close()
     assert shell.read(1, PATIENCE) == b""
-    gone = "for i in $(seq 50); do ps | grep -q 'slee[p] 4321' || exit 0; sleep 0.2; done; exit 1"
-    assert machine.guest.run(gone).ok
+    wait_for_process(machine, "slee[p] 4321", runs=False)
 
 
 def test_a_reader_that_waits_is_woken_by_close(shell: Shell) -> None:
