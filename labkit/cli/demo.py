@@ -130,7 +130,7 @@ def _next() -> None:
     labkit = "labkit" if shutil.which("labkit") else ".venv/bin/labkit"
     show.say(
         "\n[bold]Next[/bold]\n"
-        "  make lab              JupyterLab on the quickstart notebook\n"
+        "  make lab              JupyterLab on a first network\n"
         "  make test             the tests\n"
         f"  {labkit} up --help      a lab of your own, from a file\n"
         f"  {labkit} doctor         is everything there for it?"
