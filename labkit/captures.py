@@ -147,8 +147,10 @@ class Capture:
         Raises `ConnectionLost` when it broke off before; the packets up to there are kept.
         """
         self._need_start()
-        if not self._running or self._thread is None or self._call is None:
+        if not self._running:
             return
+        assert self._thread is not None
+        assert self._call is not None
         try:
             with contextlib.suppress(ConnectionLost, StewardProblem):  # its reader tells
                 self._call.send(end=True)

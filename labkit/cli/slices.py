@@ -22,6 +22,7 @@ from labkit.cli.labs import (
 )
 from labkit.cli.progress import on_terminal, watching
 from labkit.errors import InvalidArgument, LabkitError, TransferError
+from labkit.markup import counted
 
 if TYPE_CHECKING:
     from labkit.lab import Lab, LabSlice
@@ -172,14 +173,19 @@ def list_(name: str | None, as_json: bool, profile: str | None) -> None:
 
 def _say_what_is_to_do(net: LabSlice) -> None:
     """What runs may be half of what is wished: after Ctrl-C, a change, or a guest's reboot."""
+    from labkit.lab.converging import look_back  # noqa: PLC0415 - keeps `labkit version` quick
+
+    assert net.seen is not None
     try:
-        steps = len(net.steps().steps)
+        changes = len(look_back(net.record, net.seen).things)
     except LabkitError as problem:  # what is there was shown all the same
         show.note(f"It cannot be deployed as it is wished: {problem.what}")
         return
-    if steps:
-        are = "1 step is" if steps == 1 else f"{steps} steps are"
-        show.note(f"{are} to be done: labkit plan {net.name} shows them, labkit up does them.")
+    if changes:
+        told = counted(changes, "change")
+        show.note(
+            f"{told} to deploy: labkit plan {net.name} shows what, labkit up {net.name} does it."
+        )
 
 
 def _slices(lab: Lab) -> list[dict[str, object]]:

@@ -171,9 +171,11 @@ class Lab:
     ) -> pd.DataFrame:
         each = {}
         for name in self._store.names():
-            one = self.slice(name)
+            known = self._slices.get(name)
+            one = self.slice(name)  # one that is opened only now has just looked
             with suppress(UnknownSlice):  # deleted just now
-                one.refresh()
+                if one is known:
+                    one.refresh()
                 each[name] = table(one)
         return tables.joined_table(each, columns)
 

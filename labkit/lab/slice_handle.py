@@ -14,10 +14,7 @@ import pandas as pd
 from labkit import rules, spec
 from labkit.captures import Capture
 from labkit.engines import Engine, SliceId
-from labkit.errors import (
-    LabkitError,
-    UnknownSlice,
-)
+from labkit.errors import LabkitError, UnknownSlice
 from labkit.events import Event, GaveUp, Listener, Listeners
 from labkit.lab import faces, link_steps, reprs, tables, together
 from labkit.lab.applying import Application

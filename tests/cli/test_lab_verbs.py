@@ -245,7 +245,8 @@ def test_what_is_half_done_is_told_in_the_list(say: Say, routed: str, sim: Lab) 
     say("up", routed)
     assert say("ls", "routed").err == ""
     sim.slice("routed").add_vm("more")
-    assert "2 steps are to be done: labkit plan routed" in say("ls", "routed").err
+    said = say("ls", "routed").err
+    assert said == "1 change to deploy: labkit plan routed shows what, labkit up routed does it.\n"
 
 
 def test_a_slice_that_holds_nothing_is_forgotten_without_a_question(say: Say, sim: Lab) -> None:
