@@ -99,6 +99,13 @@ def deployed(panel: Locator) -> None:
     expect(panel).to_contain_text("running), ", timeout=30_000)
 
 
+def test_it_is_live_though_the_cells_behind_it_run_for_long(panel_of: OpenPanel) -> None:
+    """Run All: a page's first word may wait behind all cells, and is then overtaken by others."""
+    notebook, panel = panel_of("net.add_vm('r1')\nnet", "import time; time.sleep(12)")
+    deployed(panel)
+    assert notebook.complaints == []
+
+
 def test_a_slice_is_deployed_watched_and_deleted(panel_of: OpenPanel, screenshots: Path) -> None:
     notebook, panel = panel_of("lab.engine.held.add('start machine')", WISH)
     page = notebook.page

@@ -58,6 +58,14 @@ test("it asks for a stream, opens, and closes with a reason", async () => {
   assert.equal(why, "it has ended");
 });
 
+test("a stream that the kernel does not know is told from one that has ended", () => {
+  for (const [reason, away] of [["the view was away for too long", true], ["it has ended", false]]) {
+    const { model, channel } = opened();
+    model.emit("msg:custom", { k: "closed", ch: channel.ch, reason });
+    assert.equal(channel.wasAway, away);
+  }
+});
+
 test("it has what noVNC wants of a connection", () => {
   const { channel } = opened();
   for (const name of ["send", "close", "binaryType", "onerror", "onmessage", "onopen", "protocol", "readyState"]) {

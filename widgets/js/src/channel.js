@@ -6,6 +6,7 @@
 // The kernel sends no more than was acknowledged plus its window, so nothing is lost on the way.
 
 const ACK_BYTES = 64 * 1024;
+const AWAY = "the view was away for too long"; // the kernel knows of no such stream (channel.py)
 const BEAT = 10_000; // ms; after three beats without an answer the kernel is taken for gone
 
 let count = 0;
@@ -46,6 +47,12 @@ export class Channel {
       ? new Uint8Array(data.slice(0))
       : new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
     this.tell("data", {}, [bytes.buffer]);
+  }
+
+  // Whether it ended only because the kernel let go of it, or has not heard its first word yet, which
+  // may wait behind a cell: another stream is to be opened.
+  get wasAway() {
+    return this.reason === AWAY;
   }
 
   // Say something to the kernel's side of this view.

@@ -44,6 +44,7 @@ class Panel {
     };
     channel.onclose = ({ reason }) => {
       if (channel !== this.channel) return;
+      if (channel.wasAway) return void this.connect();
       this.again.hidden = /kernel is gone/.test(reason);
       this.frame.show("closed", reason);
     };

@@ -7,7 +7,6 @@ import { hideTwin } from "./twin.js";
 import "./frame.css";
 import "./screen.css";
 
-const AGAIN = "the view was away for too long";
 const GROUND = "#000";
 // noVNC keeps in the document who has captured the mouse, and each kernel's widgets bring a copy of
 // it: a page with two of them would lose the mouse to the other one. The first one serves all.
@@ -91,7 +90,7 @@ class View {
 
   closed(channel) {
     if (channel !== this.channel || this.removed) return;
-    if (channel.reason === AGAIN) return void this.connect();
+    if (channel.wasAway) return void this.connect();
     this.frame.show("closed", channel.reason);
     this.again.hidden = channel.dead;
   }

@@ -13,7 +13,6 @@ import "./terminal.css";
 const SCROLLBACK = 5000;
 const EDGE = { height: 13, width: 29 }; // of the body around the text: padding, and the scroll bar
 const FONT = 'ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", monospace';
-const AGAIN = "the view was away for too long"; // what the kernel says to a view it let go
 
 function emulator(model) {
   const term = new Terminal({
@@ -132,7 +131,7 @@ class View {
 
   closed(channel) {
     if (channel !== this.channel || this.removed) return;
-    if (channel.reason === AGAIN) return void this.connect();
+    if (channel.wasAway) return void this.connect();
     this.frame.show("closed", channel.reason);
     this.again.hidden = channel.dead;
   }
