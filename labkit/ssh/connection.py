@@ -36,6 +36,8 @@ SILENCE = 20_000  # milliseconds without any acknowledgement until the kernel gi
 CHANNELS = 5  # sshd allows 10 (MaxSessions), but frees each only some time after its end
 REFUSED_ATTEMPTS = 3  # "connection refused" may be an sshd that restarts: look again, briefly
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+REFUSED = 2  # SSH_OPEN_CONNECT_FAILED of RFC 4254, 5.1: what sshd says beyond its MaxSessions
+LAST_ANSWER = 1.0  # seconds that a server has at least to answer what it is asked at the deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +212,30 @@ class Connection:
         while True:
             remaining = max(0.0, deadline - time.monotonic())
             try:
-                return self._transport.open_session(timeout=remaining)
+                return self._open_session(max(remaining, LAST_ANSWER))
             except paramiko.ChannelException:
                 tries -= 1
                 if tries == 0 or (remaining == 0 and self._in_use < 2):
                     raise
             wait(pause * random.uniform(0.5, 1.5))
             pause = min(0.2, pause * 2)
+
+    def _open_session(self, timeout: float) -> paramiko.Channel:
+        """A session; `ChannelException` when the server refuses it.
+
+        paramiko keeps one exception for all threads of a transport, so that a refusal may find
+        its own taken by another's. An answer that came in time on a connection that stands, and
+        gave no channel, is a refusal all the same.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            return self._transport.open_session(timeout=timeout)
+        except paramiko.ChannelException:
+            raise
+        except paramiko.SSHException as error:
+            if self._transport.is_active() and time.monotonic() < deadline:
+                raise paramiko.ChannelException(REFUSED, "the session was refused") from error
+            raise
 
     def retire(self) -> None:
         """Take no new commands; closed when the last one that runs on it is done."""

@@ -283,6 +283,19 @@ def test_a_server_of_narrow_limits_serves_many_threads(
         assert list(pool.map(work, range(12))) == [str(number) for number in range(12)]
 
 
+def test_refused_sessions_of_many_threads_leave_the_connection_whole(
+    fresh_sshd: MakeServer,
+) -> None:
+    """paramiko keeps one exception for all threads, so that a refusal may find its own taken."""
+    server = fresh_sshd(settings={"MaxSessions": "1"})
+    with remote_executor(server) as executor, ThreadPoolExecutor(5) as pool:
+
+        def client(_: int) -> str:
+            return executor.run(HOST, ("sh", "-c", "echo $SSH_CLIENT")).text
+
+        assert len(set(pool.map(client, range(200)))) == 1
+
+
 def test_repr_names_the_user() -> None:
     assert repr(RemoteExecutor("ada", port=2222)) == "<RemoteExecutor ada, port 2222>"
 
