@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from labkit import markup
 from labkit.model import VM
 
 VMS_COLUMNS = {
@@ -47,6 +48,46 @@ def frame(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.D
     """Rows as a DataFrame that has exactly these columns and dtypes, whatever the rows."""
     table = pd.DataFrame(list(rows), columns=list(columns), dtype=object)
     return table.astype(dict(columns))
+
+
+class Report(pd.DataFrame):
+    """A DataFrame of sentences, shown whole where pandas would cut them off at 50 characters.
+
+    Whatever is computed from it is a plain DataFrame again.
+    """
+
+    MOST_ROWS = 60
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        shown = markup.text_table([list(self.columns), *self._shown_rows()], indent="")
+        return f"{shown}\n{self._more()}".rstrip()
+
+    def _repr_html_(self) -> str:
+        more = self._more()
+        table = markup.table(list(self.columns), self._shown_rows())
+        return f"<div>{table}{markup.note(more) if more else ''}</div>"
+
+    def _shown_rows(self) -> list[list[object]]:
+        return [
+            [
+                markup.state_cell(cell) if column == "state" else "" if pd.isna(cell) else cell
+                for column, cell in zip(self.columns, row, strict=True)
+            ]
+            for row in self.head(self.MOST_ROWS).itertuples(index=False)
+        ]
+
+    def _more(self) -> str:
+        left = len(self) - self.MOST_ROWS
+        return f"and {left} more rows; .to_string() shows all" if left > 0 else ""
+
+
+def report(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Report:
+    """As `frame`, for tables that people read."""
+    return Report(frame(rows, columns))
 
 
 def _vm(value: VM | Mapping[str, Any]) -> VM:

@@ -24,12 +24,15 @@ _DIM = "opacity:.75"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _TONES = {
+    "ok": GOOD,
     "running": GOOD,
     "up": GOOD,
+    "note": WARN,
     "paused": WARN,
     "disconnected": WARN,
     "unknown": WARN,
     "starting": WARN,
+    "bad": BAD,
     "panicked": BAD,
     "off": BAD,
 }

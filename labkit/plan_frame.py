@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from labkit.frames import frame
+from labkit.frames import report
 from labkit.plan import Plan
 
 PLAN_COLUMNS = {
@@ -34,4 +34,4 @@ def plan_frame(plan: Plan) -> pd.DataFrame:
         }
         for step in plan.steps
     )
-    return frame(rows, PLAN_COLUMNS)
+    return report(rows, PLAN_COLUMNS)

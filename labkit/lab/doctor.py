@@ -10,7 +10,7 @@ from labkit.check_states import BAD, NOTE, OK
 from labkit.engines import Belonging, Check, Engine
 from labkit.errors import UsageError
 from labkit.events import Listener
-from labkit.frames import frame
+from labkit.frames import report
 from labkit.lab.converging import slice_id
 from labkit.lab.tables import DOCTOR_COLUMNS, vm_states
 from labkit.observed import OFF, Observed
@@ -118,7 +118,7 @@ def orphan_check(orphan: Belonging) -> Check:
 def checks_table(checks: Iterable[Check]) -> pd.DataFrame:
     """One row per check: ``host``, ``check``, ``state``, ``detail``, ``fix``."""
     columns = tuple(DOCTOR_COLUMNS)
-    return frame(
+    return report(
         ({column: getattr(check, column) for column in columns} for check in checks),
         DOCTOR_COLUMNS,
     )

@@ -17,12 +17,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
+import marshal
 import os
 import select
 import subprocess
 import sys
 import time
+import zipfile
+from importlib.util import MAGIC_NUMBER
 from typing import Optional
 
 from labkit.remote.shared import Facts, Problem, run_base, run_folder, why_unsafe
@@ -30,6 +34,7 @@ from labkit.remote.shared import Facts, Problem, run_base, run_folder, why_unsaf
 START_SECONDS = 20.0
 PAUSE = 0.02
 LOG_TAIL = 2000
+UNCHECKED = b"\x01\0\0\0" + bytes(8)  # PEP 552: bytecode that is not compared with its source
 
 
 def make_private(folder: str) -> None:
@@ -84,11 +89,26 @@ def living(folder: str) -> Optional[Facts]:
     return None
 
 
+def with_bytecode(program: bytes, path: str) -> bytes:
+    """The zip, to lie at `path`, with the bytecode of this Python beside each source.
+
+    A process that compiles its own sources keeps 1.5 MB of memory from it for as long as it lives.
+    """
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(program)) as plain, zipfile.ZipFile(packed, "w") as archive:
+        for entry in plain.infolist():
+            source = plain.read(entry)
+            code = compile(source, os.path.join(path, entry.filename), "exec", dont_inherit=True)
+            archive.writestr(entry, source)
+            archive.writestr(entry.filename + "c", MAGIC_NUMBER + UNCHECKED + marshal.dumps(code))
+    return packed.getvalue()
+
+
 def start(folder: str, program: bytes, build: str, version: str) -> Facts:
     """Start it apart from us: its own session, nothing of ours open, its output in its log."""
     path = os.path.join(folder, "steward.pyz")
     with open(path + ".part", "wb") as file:
-        file.write(program)
+        file.write(with_bytecode(program, path))
     os.replace(path + ".part", path)
     ready, announced = os.pipe()
     log = os.open(

@@ -19,6 +19,7 @@ from ipython_shell import ipython_shell
 from labkit import markup
 from labkit.errors import GuestNotReady, LabkitError
 from labkit.executor import Result
+from labkit.frames import report
 from labkit.lab import LabSlice
 from paper_lab import paper_lab
 
@@ -102,8 +103,24 @@ def test_parts_of_a_slice_say_what_matters(net: LabSlice) -> None:
 
 
 def test_tables_stay_plain_dataframes(net: LabSlice) -> None:
-    for table in (net.plan(), net.vms, net.links, net.events, net.run("echo hi")):
+    for table in (net.plan()[["action"]], net.vms, net.links, net.events, net.run("echo hi")):
         assert type(table) is pd.DataFrame
+
+
+def test_tables_of_sentences_show_them_whole() -> None:
+    bad = "<b>" + "what is wrong here, in many words; " * 5
+    rows = [{"state": "bad", "detail": bad, "fix": None}] + [{"state": "ok"}] * 99
+    table = report(rows, {"state": "string", "detail": "string", "fix": "string"})
+    text, html = repr(table), table._repr_html_()
+    assert text.splitlines()[0].split() == ["state", "detail", "fix"]
+    assert bad.strip() in text
+    assert "✗ bad" in html
+    assert bad.replace("<b>", "&lt;b&gt;") in html
+    assert text.endswith("and 40 more rows; .to_string() shows all")
+    assert len(text.splitlines()) == 1 + 60 + 1
+    assert len(table.to_string().splitlines()) == 1 + 100
+    assert isinstance(table, pd.DataFrame)
+    assert type(table[table["state"] == "bad"]) is pd.DataFrame
 
 
 def test_a_result_shows_its_output_without_codes_and_its_middle_left_out() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.remote import pack
+from labkit.remote import pack, start
 
 LOAD = "import sys; sys.path.insert(0, sys.argv[1]); import steward.__main__"
 
@@ -58,3 +58,16 @@ def test_other_pythons_can_load_it(python: str, tmp_path: Path) -> None:
     path.write_bytes(pack.steward())
     loaded = subprocess.run((python, "-IS", "-c", LOAD, str(path)), capture_output=True)
     assert (loaded.returncode, loaded.stderr) == (0, b"")
+
+
+def test_on_a_host_it_is_not_compiled_by_each_steward(tmp_path: Path) -> None:
+    """Compiling would cost the process memory that it never gives back."""
+    whole, bare = tmp_path / "steward.pyz", tmp_path / "bytecode.pyz"
+    whole.write_bytes(start.with_bytecode(pack.steward(), str(whole)))
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(bare, "w") as rest:
+        for name in archive.namelist():
+            if not name.endswith(".py"):
+                rest.writestr(name, archive.read(name))
+    for python, path in [(sys.executable, bare), *((one, whole) for one in other_pythons())]:
+        loaded = subprocess.run((python, "-IS", "-c", LOAD, str(path)), capture_output=True)
+        assert (python, loaded.returncode, loaded.stderr) == (python, 0, b"")
