@@ -34,7 +34,8 @@ def find_belongings(engine: HostsEngine, host: str) -> list[Belonging]:
         if owner is not None:  # others are of a `DeploymentAPI`, which keeps no store
             detail = f"the disk of {mark.get('vm')} of slice {mark.get('slice')}"
             path = posixpath.join(facts.base_dir, overlay.file)
-            found.append(Belonging(host, DISK, path, owner, detail))
+            store = mark.get(looking.STORE, "")
+            found.append(Belonging(host, DISK, path, owner, detail, store=store))
     return [*found, *_strays(host, health["strays"])]
 
 
@@ -47,7 +48,9 @@ def _folder(host: str, facts: dict[str, Any], ages: dict[str, float]) -> Belongi
     ]
     young = ages.get(facts["key"], 0.0) < GROWN_UP
     detail = f"{facts['folder']} ({'; '.join(parts)})"
-    return Belonging(host, RUN_FOLDER, facts["key"], facts["key"], detail, young)
+    stores = (one["about"].get(looking.STORE, "") for one in facts["machines"])
+    store = next(filter(None, stores), "")
+    return Belonging(host, RUN_FOLDER, facts["key"], facts["key"], detail, young, store)
 
 
 def _strays(host: str, strays: list[dict[str, Any]]) -> Iterator[Belonging]:

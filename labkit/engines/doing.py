@@ -138,7 +138,12 @@ class Doer:
             self._engine.executor.run(self._host, ("rm", "-rf", "--", path)).check()
 
     def _make_overlay(self, step: MakeOverlay) -> None:
-        mark = {"slice": self._slice.name, "vm": step.name, looking.SLICE_MARK: self._slice.uuid}
+        mark = {
+            "slice": self._slice.name,
+            "vm": step.name,
+            looking.SLICE_MARK: self._slice.uuid,
+            looking.STORE: self._slice.store,
+        }
         self._engine.disks(self._tell).create_overlay(
             self._host, step.overlay, step.image, disk_gb=step.disk_gb, mark=mark
         )
@@ -176,7 +181,7 @@ class Doer:
             options,
             files={SETUP_FILE: setup_text(guest)} if spec.agent else {},
             seed=seed,
-            about=looking.about(spec),
+            about=looking.about(spec, self._slice.store),
         )
 
     def _join_internet(self, index: int) -> None:

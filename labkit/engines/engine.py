@@ -23,11 +23,15 @@ OUT_OF_REACH = (WorkerUnreachable, ConnectionLost, CommandTimeout)  # a host can
 
 @dataclass(frozen=True, slots=True)
 class SliceId:
-    """Which slice: its name for people, its key for run folders, its uuid for marks."""
+    """Which slice: its name for people, its key for run folders, its uuid for marks.
+
+    `store` is the file it is written down in.
+    """
 
     name: str
     key: str
     uuid: str
+    store: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,9 @@ class Belonging:
     """Something of labkit's on a host: a ``run folder``, a ``disk``, or a ``machine`` whose folder
     was removed under it.
 
-    `name` finds it again; `owner` is the key or the uuid of the slice it is of, empty where
-    nobody can tell. A `young` one may be of work that has only begun.
+    `name` finds it again; `owner` is the key or the uuid of the slice it is of, and `store` the
+    file that slice is written down in; empty where nobody can tell. A `young` one may be of work
+    that has only begun.
     """
 
     host: str
@@ -76,6 +81,7 @@ class Belonging:
     owner: str
     detail: str
     young: bool = False
+    store: str = ""
 
 
 class Engine(Protocol):

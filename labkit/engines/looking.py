@@ -24,6 +24,7 @@ from labkit.remote.steward.egress import GATEWAY_NIC
 
 INTERNET, CONFIGURED = "internet", "configured"  # notes that are kept with a machine
 SLICE_MARK = "slice_uuid"  # in the mark of a disk
+STORE = "store"  # whose slice it is of, with a machine and in the mark of a disk
 
 
 def survey_of(host: str, facts: Mapping[str, Any]) -> Survey:
@@ -38,8 +39,8 @@ def survey_of(host: str, facts: Mapping[str, Any]) -> Survey:
     )
 
 
-def about(machine: MachineSpec) -> dict[str, Any]:
-    """What is kept with a machine, to be compared with what is wanted later."""
+def about(machine: MachineSpec, store: str) -> dict[str, Any]:
+    """What is kept with a machine: what is compared with what is wanted later, and whose it is."""
     return {
         "cores": machine.cores,
         "memory_mb": machine.memory_mb,
@@ -49,6 +50,7 @@ def about(machine: MachineSpec) -> dict[str, Any]:
         "seed": machine.seed,
         "nics": [[nic.name, nic.mac] for nic in machine.nics],
         INTERNET: machine.internet,
+        STORE: store,
     }
 
 

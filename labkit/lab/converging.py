@@ -58,7 +58,7 @@ def nothing(record: Record) -> Slice:
 
 def slice_id(record: Record) -> SliceId:
     """The names by which an engine knows a slice."""
-    return SliceId(record.name, record.key, record.allocation.uuid)
+    return SliceId(record.name, record.key, record.allocation.uuid, record.store)
 
 
 def look_ahead(engine: Engine, store: Store, name: str) -> Outlook:
@@ -86,7 +86,7 @@ def preview(engine: Engine, store: Store, wish: Slice) -> Plan:
         seen = engine.observe(slice_id(record), record.allocation)
     else:
         allocation = empty(wish.name, str(uuid.uuid4()))
-        record, taken, seen = Record(0, "", 0, wish, allocation), store.taken(), NOTHING_THERE
+        record, taken, seen = Record(0, "", 0, wish, allocation, ""), store.taken(), NOTHING_THERE
     record = replace(record, wish=wish)
     allocation = _allocated(record, taken, _hosts(engine, wish), seen)
     return _outlook(record, wish, allocation, seen).plan

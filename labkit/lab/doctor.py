@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pandas as pd
 
@@ -29,11 +30,13 @@ def examine(engine: Engine, store: Store, tell: Listener) -> tuple[Check, ...]:
         seen = engine.observe(slice_id(record), record.allocation)
         interrupted = len(store.intents(name, only_open=True))
         checks += slice_checks(record, seen, interrupted)
-    checks += [orphan_check(orphan) for orphan in find_orphans(engine, store)]
+    for stranger in find_strangers(engine, store):
+        elsewhere = is_elsewhere(stranger, store)
+        checks.append(elsewhere_check(stranger) if elsewhere else orphan_check(stranger))
     return tuple(checks)
 
 
-def find_orphans(engine: Engine, store: Store) -> tuple[Belonging, ...]:
+def find_strangers(engine: Engine, store: Store) -> tuple[Belonging, ...]:
     """What is on the hosts and of no slice in the store.
 
     What is found is compared with the store as it is after the look: a slice is saved before
@@ -41,7 +44,19 @@ def find_orphans(engine: Engine, store: Store) -> tuple[Belonging, ...]:
     """
     every = engine.belongings()
     owners = known_owners(store)
-    return tuple(orphan for orphan in every if orphan.owner not in owners)
+    return tuple(stranger for stranger in every if stranger.owner not in owners)
+
+
+def find_orphans(engine: Engine, store: Store) -> tuple[Belonging, ...]:
+    """Of these strangers, those that are of no other store either."""
+    strangers = find_strangers(engine, store)
+    return tuple(stranger for stranger in strangers if not is_elsewhere(stranger, store))
+
+
+def is_elsewhere(belonging: Belonging, store: Store) -> bool:
+    """Whether it is of a slice that is written down in another store, which is still there."""
+    there = Path(belonging.store)
+    return belonging.store != "" and there.exists() and not there.samefile(store.path)
 
 
 def known_owners(store: Store) -> set[str]:
@@ -52,15 +67,16 @@ def known_owners(store: Store) -> set[str]:
 
 def remove_orphan(engine: Engine, store: Store, orphan: Belonging) -> None:
     """Remove an orphan that still is one, and old enough to be no work that goes on."""
-    if orphan.owner in known_owners(store) or orphan.young:
-        raise UsageError(
-            f"{orphan.kind} {orphan.name} is not removed",
-            why="it is too young to be sure that it is nobody's"
-            if orphan.young
-            else "a slice has it by now",
-            fix="Look again in a minute.",
-        )
-    engine.remove(orphan)
+    if is_elsewhere(orphan, store):
+        why, fix = f"it is of a slice in {orphan.store}", _in_its_store(orphan)
+    elif orphan.owner in known_owners(store):
+        why, fix = "a slice has it by now", "Look again in a minute."
+    elif orphan.young:
+        why, fix = "it is too young to be sure that it is nobody's", "Look again in a minute."
+    else:
+        engine.remove(orphan)
+        return
+    raise UsageError(f"{orphan.kind} {orphan.name} is not removed", why=why, fix=fix)
 
 
 def slice_checks(record: Record, seen: Observed, interrupted: int) -> Iterator[Check]:
@@ -111,8 +127,18 @@ def orphan_check(orphan: Belonging) -> Check:
     if orphan.young:
         fix = "It is young: another labkit may be at work. Look again in a minute."
         return Check(orphan.host, "orphan", NOTE, detail, fix)
-    fix = "Remove it: labkit doctor --fix; unless it is of another LABKIT_DATA_DIR than this."
+    fix = "Remove it: labkit doctor --fix"
     return Check(orphan.host, "orphan", BAD, detail, fix)
+
+
+def elsewhere_check(belonging: Belonging) -> Check:
+    """What is of a slice in another store, as a row."""
+    detail = f"{belonging.kind} of a slice in {belonging.store}: {belonging.detail}"
+    return Check(belonging.host, "other store", NOTE, detail, _in_its_store(belonging))
+
+
+def _in_its_store(belonging: Belonging) -> str:
+    return f"See it there: LABKIT_DATA_DIR={Path(belonging.store).parent} labkit ls"
 
 
 def checks_table(checks: Iterable[Check]) -> pd.DataFrame:

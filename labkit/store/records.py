@@ -19,13 +19,17 @@ LINK_FIELDS = tuple(LinkAllocation.__dataclass_fields__)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A slice as it is stored. `key` names its run folder; `version` counts changes of the wish."""
+    """A slice as it is stored, in the file `store`.
+
+    `key` names its run folder; `version` counts changes of the wish.
+    """
 
     id: int
     key: str
     version: int
     wish: Slice
     allocation: Allocation
+    store: str
 
     @property
     def name(self) -> str:
@@ -44,7 +48,8 @@ def read_slice(connection: Connection, name: str) -> Record | None:
     if row is None:
         return None
     wish = spec.from_json(row.wish)
-    return Record(row.id, row.key, row.version, wish, _allocation(connection, row))
+    store = str(connection.engine.url.database)
+    return Record(row.id, row.key, row.version, wish, _allocation(connection, row), store)
 
 
 def _allocation(connection: Connection, row: Any) -> Allocation:

@@ -51,7 +51,7 @@ class Store:
     """A user's slices. Several processes and threads may use one file at the same time."""
 
     def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
-        self.path = path or default_path()
+        self.path = (path or default_path()).absolute()
         self._clock = clock
         self._database = Database(self.path)
 

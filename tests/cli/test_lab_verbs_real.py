@@ -244,6 +244,11 @@ def test_fault_17_the_doctor_finds_and_removes_what_no_slice_has(lab: User) -> N
     small = lab.folder / "small.yaml"
     small.write_text("vms: {only: {}}")
     assert lab.run("up", str(small), environment=lost).returncode == 0
+    elsewhere = lab.run("doctor", "--fix", "--yes")
+    assert f"LABKIT_DATA_DIR={lab.folder}/lost" in "".join(elsewhere.stdout.split())
+    ran = lab.run("run", "only", "--", "hostname", environment=lost)
+    assert (elsewhere.returncode, ran.stdout) == (0, "only\n")
+
     shutil.rmtree(lab.folder / "lost")
     keys = {path.name for path in lab.runs.iterdir()}
     (ours,) = [row["key"] for row in json.loads(lab.ok("ls", "--json"))]

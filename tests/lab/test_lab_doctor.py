@@ -117,6 +117,29 @@ def test_fault_17_orphans_are_told_and_removed_and_nothing_of_a_slice_is(
     assert rows(lab.doctor(), "orphan") == []
 
 
+def test_what_is_of_another_store_is_left_to_it(lab: MemoryLab, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "labkit.db"
+    stranger = belonging("0badcafe", store=str(other))
+    lab.memory.lost_and_found = [stranger]
+    assert lab.orphans() == (stranger,)  # a store that is gone has nobody to ask
+
+    other.parent.mkdir()
+    other.touch()
+    assert lab.orphans() == ()
+    assert rows(lab.doctor(), "orphan") == []
+    ((state, detail, fix),) = rows(lab.doctor(), "other store")
+    assert state == "note"
+    assert f"run folder of a slice in {other}: /run/x" in detail
+    assert f"LABKIT_DATA_DIR={other.parent} labkit ls" in fix
+    with pytest.raises(UsageError, match="it is of a slice in"):
+        lab.remove_orphan(stranger)
+    assert lab.memory.lost_and_found == [stranger]
+
+    own = belonging("0badcafe", store=str(lab.store.path))
+    lab.memory.lost_and_found = [own]
+    assert lab.orphans() == (own,)
+
+
 def test_what_a_slice_has_or_may_get_is_never_removed(lab: MemoryLab, net: LabSlice) -> None:
     ours = belonging(net.record.key)
     young = belonging("0badcafe", young=True)
