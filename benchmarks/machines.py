@@ -34,19 +34,23 @@ TRANSFERS = 7
 MEGABYTES = 16
 COMMANDS = 50
 WAIT = 120.0
+MEMORY, ROOMY = 128, 256  # megabytes; a file and the one it replaces lie in memory together
 
 
-def options(kernel: qemu.DirectKernel, macs: tuple[str, ...] = ()) -> qemu.MachineOptions:
+def options(
+    kernel: qemu.DirectKernel, macs: tuple[str, ...] = (), memory: int = MEMORY
+) -> qemu.MachineOptions:
     name = f"vm{secrets.token_hex(2)}"
-    return qemu.MachineOptions(name, str(uuid.uuid4()), 128, kernel=kernel, macs=macs)
+    return qemu.MachineOptions(name, str(uuid.uuid4()), memory, kernel=kernel, macs=macs)
 
 
 class Bare:
     """A QEMU by itself, and a blocking client of its first lane."""
 
-    def __init__(self, kernel: qemu.DirectKernel, folder: str) -> None:
+    def __init__(self, kernel: qemu.DirectKernel, folder: str, memory: int = MEMORY) -> None:
         self.folder = tempfile.mkdtemp(dir=folder)
-        self.argv = [word for word in qemu.command(options(kernel)) if word != "-S"]
+        command = qemu.command(options(kernel, memory=memory))
+        self.argv = [word for word in command if word != "-S"]
         self._in = bytearray()
         self._number = 0
 
@@ -166,14 +170,14 @@ class Bench:
         self.steward: Steward = ensure(self.executor, "localhost", secrets.token_hex(4))
         self.machines = Machines(self.steward, self.executor)
 
-    def ours(self, index: int = 0) -> Machine:
-        machine = self.machines.start(index, options(self.kernel))
+    def ours(self, index: int = 0, memory: int = MEMORY) -> Machine:
+        machine = self.machines.start(index, options(self.kernel, memory=memory))
         machine.guest.wait_ready(WAIT)
         machine.guest.run(["true"])
         return machine
 
-    def bare(self) -> Bare:
-        machine = Bare(self.kernel, self.folder)
+    def bare(self, memory: int = MEMORY) -> Bare:
+        machine = Bare(self.kernel, self.folder, memory)
         machine.start()
         machine.meet()
         machine.run()
@@ -246,7 +250,7 @@ class Bench:
             self.machines.get(index).power_off()
 
     def commands_and_files(self) -> None:
-        ours, bare = self.ours().guest, self.bare()
+        ours, bare = self.ours(memory=ROOMY).guest, self.bare(ROOMY)
         mine, theirs = [], []
         for _ in range(COMMANDS):
             mine.append(seconds(lambda: ours.run(["true"])) * 1000)
