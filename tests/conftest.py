@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 
 import pytest
 from hypothesis import settings
@@ -55,6 +57,8 @@ class SkipsFail:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Workers run python3 in nearly every test: this one, and no version manager's script for it.
+    os.environ["PATH"] = f"{sys.base_prefix}/bin{os.pathsep}{os.environ['PATH']}"
     # A suite started in the background of a shell ignores Ctrl-C, and so would all it starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
