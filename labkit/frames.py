@@ -1,8 +1,10 @@
-"""Values as tables: plain pandas DataFrames with stable columns and dtypes, also when empty."""
+"""Values as tables: pandas DataFrames with stable columns and dtypes, also when empty."""
 
 from __future__ import annotations
 
+import math
 import posixpath
+import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -53,7 +55,8 @@ def frame(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.D
 class Report(pd.DataFrame):
     """A DataFrame of sentences, shown whole where pandas would cut them off at 50 characters.
 
-    Whatever is computed from it is a plain DataFrame again.
+    What is chosen from it, by rows or columns, is a plain DataFrame again. With an index of its
+    own, or columns without names, it is shown as pandas shows it.
     """
 
     MOST_ROWS = 60
@@ -63,26 +66,41 @@ class Report(pd.DataFrame):
         return pd.DataFrame
 
     def __repr__(self) -> str:
-        shown = markup.text_table([list(self.columns), *self._shown_rows()], indent="")
-        return f"{shown}\n{self._more()}".rstrip()
+        if not self._is_plain:
+            return super().__repr__()
+        rows = [list(self.columns), *self._shown_rows()]
+        width = shutil.get_terminal_size().columns
+        return f"{markup.text_table(rows, indent='', width=width)}\n{self._more()}".rstrip()
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
+        if not self._is_plain:
+            return super()._repr_html_()  # type: ignore[misc,no-any-return]
         more = self._more()
         table = markup.table(list(self.columns), self._shown_rows())
         return f"<div>{table}{markup.note(more) if more else ''}</div>"
 
-    def _shown_rows(self) -> list[list[object]]:
+    @property
+    def _is_plain(self) -> bool:
+        named = self.columns.is_unique and all(isinstance(one, str) for one in self.columns)
+        return named and isinstance(self.index, pd.RangeIndex)
+
+    def _shown_rows(self) -> list[list[str]]:
         return [
-            [
-                markup.state_cell(cell) if column == "state" else "" if pd.isna(cell) else cell
-                for column, cell in zip(self.columns, row, strict=True)
-            ]
+            [_shown(column, cell) for column, cell in zip(self.columns, row, strict=True)]
             for row in self.head(self.MOST_ROWS).itertuples(index=False)
         ]
 
     def _more(self) -> str:
+        if self.empty:
+            return "no rows"
         left = len(self) - self.MOST_ROWS
         return f"and {left} more rows; .to_string() shows all" if left > 0 else ""
+
+
+def _shown(column: str, cell: object) -> str:
+    missing = cell is None or cell is pd.NA or (isinstance(cell, float) and math.isnan(cell))
+    text = "" if missing else str(cell)
+    return markup.state_cell(text) if column == "state" and text else text
 
 
 def report(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Report:

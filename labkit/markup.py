@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 Bundle = dict[str, Any]
@@ -19,6 +21,7 @@ GOOD, QUIET, WARN, BAD = "good", "quiet", "warn", "bad"
 # White words on these have a contrast of 4.5 and more, whatever page is behind.
 _GROUNDS = {GOOD: "#1a7f37", QUIET: "#5c6773", WARN: "#8a5a00", BAD: "#c2242d"}
 _SIGNS = {GOOD: "✓", QUIET: "○", WARN: "△", BAD: "✗"}
+LEAST_WIDTH = 20  # characters of a column whose cells are broken into lines
 _LINE = "1px solid rgba(128,128,128,.35)"
 _DIM = "opacity:.75"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -54,7 +57,7 @@ def escape(text: object) -> str:
 
 
 def tone(state: str) -> str:
-    """Whether the state of a VM or link is good, bad or neither."""
+    """Whether the state of a VM, a link or a check is good, bad or neither."""
     return _TONES.get(state, QUIET)
 
 
@@ -125,15 +128,38 @@ def _cell(value: object, style: str) -> str:
     return f'<td style="{style}">{shown}</td>'
 
 
-def text_table(rows: Iterable[Sequence[object]], indent: str = "  ") -> str:
-    """Rows with aligned columns, in plain text."""
+def text_table(
+    rows: Iterable[Sequence[object]], indent: str = "  ", width: int | None = None
+) -> str:
+    """Rows with aligned columns, in plain text; with `width`, long cells are broken into lines."""
     texts = [[_plain(cell) for cell in row] for row in rows]
     widths = [max(map(len, column), default=0) for column in zip(*texts, strict=True)]
+    if width is not None:
+        widths = _narrowed(widths, width - len(indent))
+        texts = [line for row in texts for line in _broken(row, widths)]
     shown = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         for row in texts
     )
     return "\n".join(f"{indent}{line}".rstrip() for line in shown)
+
+
+def _narrowed(widths: list[int], room: int) -> list[int]:
+    """The widest columns give way until all fit; none becomes so narrow that words are cut up."""
+    found = list(widths)
+    while sum(found) + 2 * (len(found) - 1) > room and max(found, default=0) > LEAST_WIDTH:
+        found[found.index(max(found))] -= 1
+    return found
+
+
+def _broken(row: list[str], widths: list[int]) -> Iterator[list[str]]:
+    """The lines of one row."""
+    cells = [
+        textwrap.wrap(cell, max(width, 1), break_on_hyphens=False) or [""]
+        for cell, width in zip(row, widths, strict=True)
+    ]
+    for line in itertools.zip_longest(*cells, fillvalue=""):
+        yield list(line)
 
 
 def _plain(value: object) -> str:

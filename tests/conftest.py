@@ -58,7 +58,9 @@ class SkipsFail:
 
 def pytest_configure(config: pytest.Config) -> None:
     # Workers run python3 in nearly every test: this one, and no version manager's script for it.
-    os.environ["PATH"] = f"{sys.base_prefix}/bin{os.pathsep}{os.environ['PATH']}"
+    programs = f"{sys.base_prefix}/bin"
+    if programs not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
     # A suite started in the background of a shell ignores Ctrl-C, and so would all it starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -31,8 +31,8 @@ def doctor(fix: bool, yes: bool, as_json: bool, profile: str | None) -> None:
 
     Exit code 0: nothing is bad. 1: something is; each line says what to do. Whether KVM works is
     found by really starting a machine. With --fix only what is proven to be labkit's, and of no
-    slice in your store, is ended and removed: machines by their uuid, never by a name. You are
-    asked first; where there is no terminal, in a script, --yes is needed.
+    slice in your store or another one that is there, is ended and removed: machines by their uuid,
+    never by a name. You are asked first; where there is no terminal, in a script, --yes is needed.
 
     \b
     Examples:
@@ -74,12 +74,14 @@ def _show(found: pd.DataFrame) -> None:
 
 def _fix(lab: Lab, *, yes: bool) -> None:
     """Remove orphans, if that is meant."""
+    from labkit.lab.doctor import orphan_words  # noqa: PLC0415 - keeps `labkit version` quick
+
     orphans = [one for one in lab.orphans() if not one.young]
     if not orphans:
         show.note("There is nothing to remove.")
         return
     for orphan in orphans:
-        show.note(f"{orphan.kind} on {orphan.host}: {orphan.detail}")
+        show.note(f"{orphan.host}: {orphan_words(orphan)}")
     question = f"None of these is of a slice in {lab.store.path}. End and remove them?"
     if not asked(question, yes=yes, default=False):
         show.note("Nothing was removed.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from labkit import steward
@@ -34,8 +34,7 @@ def find_belongings(engine: HostsEngine, host: str) -> list[Belonging]:
         if owner is not None:  # others are of a `DeploymentAPI`, which keeps no store
             detail = f"the disk of {mark.get('vm')} of slice {mark.get('slice')}"
             path = posixpath.join(facts.base_dir, overlay.file)
-            store = mark.get(looking.STORE, "")
-            found.append(Belonging(host, DISK, path, owner, detail, store=store))
+            found.append(Belonging(host, DISK, path, owner, detail, stores=_stores([mark])))
     return [*found, *_strays(host, health["strays"])]
 
 
@@ -48,9 +47,14 @@ def _folder(host: str, facts: dict[str, Any], ages: dict[str, float]) -> Belongi
     ]
     young = ages.get(facts["key"], 0.0) < GROWN_UP
     detail = f"{facts['folder']} ({'; '.join(parts)})"
-    stores = (one["about"].get(looking.STORE, "") for one in facts["machines"])
-    store = next(filter(None, stores), "")
-    return Belonging(host, RUN_FOLDER, facts["key"], facts["key"], detail, young, store)
+    stores = _stores(one["about"] for one in facts["machines"])
+    return Belonging(host, RUN_FOLDER, facts["key"], facts["key"], detail, young, stores)
+
+
+def _stores(marks: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The stores that marks name; older labkits and other hands named none."""
+    found = (mark.get(looking.STORE) for mark in marks)
+    return tuple(dict.fromkeys(store for store in found if store and isinstance(store, str)))
 
 
 def _strays(host: str, strays: list[dict[str, Any]]) -> Iterator[Belonging]:

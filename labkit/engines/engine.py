@@ -70,9 +70,9 @@ class Belonging:
     """Something of labkit's on a host: a ``run folder``, a ``disk``, or a ``machine`` whose folder
     was removed under it.
 
-    `name` finds it again; `owner` is the key or the uuid of the slice it is of, and `store` the
-    file that slice is written down in; empty where nobody can tell. A `young` one may be of work
-    that has only begun.
+    `name` finds it again; `owner` is the key or the uuid of the slice it is of, and `stores` the
+    files it says that slice is written down in (two when the store was moved meanwhile); empty
+    where nobody can tell. A `young` one may be of work that has only begun.
     """
 
     host: str
@@ -81,7 +81,7 @@ class Belonging:
     owner: str
     detail: str
     young: bool = False
-    store: str = ""
+    stores: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

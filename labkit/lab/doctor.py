@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from labkit.lab.converging import slice_id
 from labkit.lab.tables import DOCTOR_COLUMNS, vm_states
 from labkit.observed import OFF, Observed
 from labkit.store import Record, Store
+from labkit.store.database import FILE as STORE_FILE
 
 HERE = "here"  # where the store is, whatever hosts there are
 
@@ -48,15 +51,25 @@ def find_strangers(engine: Engine, store: Store) -> tuple[Belonging, ...]:
 
 
 def find_orphans(engine: Engine, store: Store) -> tuple[Belonging, ...]:
-    """Of these strangers, those that are of no other store either."""
+    """Strangers that are of no other store either."""
     strangers = find_strangers(engine, store)
     return tuple(stranger for stranger in strangers if not is_elsewhere(stranger, store))
 
 
 def is_elsewhere(belonging: Belonging, store: Store) -> bool:
     """Whether it is of a slice that is written down in another store, which is still there."""
-    there = Path(belonging.store)
-    return belonging.store != "" and there.exists() and not there.samefile(store.path)
+    return any(_is_another(place, store) for place in belonging.stores)
+
+
+def _is_another(place: str, store: Store) -> bool:
+    """A store that cannot be looked at may be somebody's."""
+    try:
+        there = Path(place).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return not os.path.samestat(there, store.path.stat())
 
 
 def known_owners(store: Store) -> set[str]:
@@ -68,7 +81,7 @@ def known_owners(store: Store) -> set[str]:
 def remove_orphan(engine: Engine, store: Store, orphan: Belonging) -> None:
     """Remove an orphan that still is one, and old enough to be no work that goes on."""
     if is_elsewhere(orphan, store):
-        why, fix = f"it is of a slice in {orphan.store}", _in_its_store(orphan)
+        why, fix = f"it is of a slice in {_stores(orphan)}", _in_its_store(orphan)
     elif orphan.owner in known_owners(store):
         why, fix = "a slice has it by now", "Look again in a minute."
     elif orphan.young:
@@ -123,22 +136,37 @@ def _folder_checks(
 
 def orphan_check(orphan: Belonging) -> Check:
     """An orphan as a row."""
-    detail = f"{orphan.kind} of no slice: {orphan.detail}"
+    detail = orphan_words(orphan)
     if orphan.young:
         fix = "It is young: another labkit may be at work. Look again in a minute."
         return Check(orphan.host, "orphan", NOTE, detail, fix)
     fix = "Remove it: labkit doctor --fix"
+    if not orphan.stores:
+        fix += "; unless it is of another LABKIT_DATA_DIR than this."
     return Check(orphan.host, "orphan", BAD, detail, fix)
+
+
+def orphan_words(orphan: Belonging) -> str:
+    """What it is, and whose it was where that is known."""
+    lost = f"; its slice was in {_stores(orphan)}" if orphan.stores else ""
+    return f"{orphan.kind} of no slice: {orphan.detail}{lost}"
 
 
 def elsewhere_check(belonging: Belonging) -> Check:
     """What is of a slice in another store, as a row."""
-    detail = f"{belonging.kind} of a slice in {belonging.store}: {belonging.detail}"
+    detail = f"{belonging.kind} of a slice in {_stores(belonging)}: {belonging.detail}"
     return Check(belonging.host, "other store", NOTE, detail, _in_its_store(belonging))
 
 
 def _in_its_store(belonging: Belonging) -> str:
-    return f"See it there: LABKIT_DATA_DIR={Path(belonging.store).parent} labkit ls"
+    folder, file = os.path.split(belonging.stores[-1])
+    if file != STORE_FILE:
+        return "See it in a program that uses that store."
+    return f"See it there: LABKIT_DATA_DIR={shlex.quote(folder)} labkit ls"
+
+
+def _stores(belonging: Belonging) -> str:
+    return " and ".join(belonging.stores)
 
 
 def checks_table(checks: Iterable[Check]) -> pd.DataFrame:

@@ -189,11 +189,11 @@ class Lab:
         return doctor.checks_table(doctor.examine(self._engine, self._store, listener))
 
     def orphans(self) -> tuple[Belonging, ...]:
-        """What lies on the hosts and belongs to no slice of this lab's store."""
+        """What lies on the hosts and belongs to no slice of this store or of another one there."""
         return doctor.find_orphans(self._engine, self._store)
 
     def remove_orphan(self, orphan: Belonging) -> None:
-        """End and remove one of `orphans`, unless a slice has it by now."""
+        """End and remove one of `orphans`; `UsageError` where a slice has it, or may have."""
         doctor.remove_orphan(self._engine, self._store, orphan)
 
     def close(self) -> None:

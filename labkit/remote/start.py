@@ -17,16 +17,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import io
 import json
-import marshal
 import os
 import select
 import subprocess
 import sys
 import time
-import zipfile
-from importlib.util import MAGIC_NUMBER
 from typing import Optional
 
 from labkit.remote.shared import Facts, Problem, run_base, run_folder, why_unsafe
@@ -96,13 +92,19 @@ def with_bytecode(program: bytes, path: str) -> bytes:
 
     A process that compiles its own sources keeps 1.5 MB of memory from it for as long as it lives.
     """
+    import io  # noqa: PLC0415 - these are slow to import, and looking needs none of them
+    import marshal  # noqa: PLC0415
+    import zipfile  # noqa: PLC0415
+    from importlib.util import MAGIC_NUMBER  # noqa: PLC0415
+
     packed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(program)) as plain, zipfile.ZipFile(packed, "w") as archive:
         for entry in plain.infolist():
             source = plain.read(entry)
             code = compile(source, os.path.join(path, entry.filename), "exec", dont_inherit=True)
             archive.writestr(entry, source)
-            archive.writestr(entry.filename + "c", MAGIC_NUMBER + UNCHECKED + marshal.dumps(code))
+            compiled = zipfile.ZipInfo(entry.filename + "c")  # dated 1980
+            archive.writestr(compiled, MAGIC_NUMBER + UNCHECKED + marshal.dumps(code))
     return packed.getvalue()
 
 

@@ -181,6 +181,8 @@ class Connection:
         self._slots = threading.BoundedSemaphore(CHANNELS)
         self._lock = threading.Lock()
         self._in_use = 0
+        self._waiting = 0  # how many of those in use have no channel yet
+        self._freed = 0.0  # when a place was last given back; the server may notice a little later
         self._retired = False
 
     @property
@@ -198,6 +200,7 @@ class Connection:
             finally:
                 with self._lock:
                     self._in_use -= 1
+                    self._freed = time.monotonic()
                     last = self._retired and self._in_use == 0
                 if last:
                     self.close()
@@ -206,19 +209,31 @@ class Connection:
         """A new channel. Until it is used nothing was sent, so that asking again is safe.
 
         A server with fewer sessions (MaxSessions) than we have slots refuses some; it is asked
-        again until `deadline`, or until the others on this connection are done.
+        again until `deadline`, and beyond it while others on this connection have theirs.
         """
         pause = 0.01
-        while True:
-            remaining = max(0.0, deadline - time.monotonic())
-            try:
-                return self._open_session(max(remaining, LAST_ANSWER))
-            except paramiko.ChannelException:
-                tries -= 1
-                if tries == 0 or (remaining == 0 and self._in_use < 2):
-                    raise
-            wait(pause * random.uniform(0.5, 1.5))
-            pause = min(0.2, pause * 2)
+        with self._lock:
+            self._waiting += 1
+        try:
+            while True:
+                remaining = max(0.0, deadline - time.monotonic())
+                try:
+                    return self._open_session(max(remaining, LAST_ANSWER))
+                except paramiko.ChannelException:
+                    tries -= 1
+                    if tries == 0 or (remaining == 0 and not self._is_moving()):
+                        raise
+                wait(pause * random.uniform(0.5, 1.5))
+                pause = min(0.2, pause * 2)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def _is_moving(self) -> bool:
+        """Whether somebody's command runs, or did so a moment ago: a place may yet be free."""
+        with self._lock:
+            running = self._in_use - self._waiting
+            return running > 0 or time.monotonic() - self._freed < LAST_ANSWER
 
     def _open_session(self, timeout: float) -> paramiko.Channel:
         """A session; `ChannelException` when the server refuses it.

@@ -244,22 +244,24 @@ def test_fault_17_the_doctor_finds_and_removes_what_no_slice_has(lab: User) -> N
     small = lab.folder / "small.yaml"
     small.write_text("vms: {only: {}}")
     assert lab.run("up", str(small), environment=lost).returncode == 0
+    keys = {path.name for path in lab.runs.iterdir()}
+    (ours,) = [row["key"] for row in json.loads(lab.ok("ls", "--json"))]
+    (orphan,) = keys - {ours}
+    (lab.folder / "lost" / "labkit.db").rename(lab.folder / "away")
+
+    young = lab.run("doctor", "--fix", "--yes")
+    assert "It is young" in young.stdout
+    assert (lab.runs / orphan).exists()
+
+    (lab.folder / "away").rename(lab.folder / "lost" / "labkit.db")
+    hour_ago = time.time() - 3600
+    os.utime(lab.runs / orphan / "lock", (hour_ago, hour_ago))
     elsewhere = lab.run("doctor", "--fix", "--yes")
     assert f"LABKIT_DATA_DIR={lab.folder}/lost" in "".join(elsewhere.stdout.split())
     ran = lab.run("run", "only", "--", "hostname", environment=lost)
     assert (elsewhere.returncode, ran.stdout) == (0, "only\n")
 
     shutil.rmtree(lab.folder / "lost")
-    keys = {path.name for path in lab.runs.iterdir()}
-    (ours,) = [row["key"] for row in json.loads(lab.ok("ls", "--json"))]
-    (orphan,) = keys - {ours}
-
-    young = lab.run("doctor", "--fix", "--yes")
-    assert "It is young" in young.stdout
-    assert (lab.runs / orphan).exists()
-
-    hour_ago = time.time() - 3600
-    os.utime(lab.runs / orphan / "lock", (hour_ago, hour_ago))
     (lab.runs / orphan / "put here").touch()
     pid = int((lab.runs / orphan / "m0" / "pid").read_text())
     found = lab.run("doctor")

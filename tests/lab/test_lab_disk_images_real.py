@@ -59,6 +59,15 @@ def test_it_runs_and_says_what_cannot_be_asked_of_it(net: LabSlice) -> None:
         net["srv"].run("true")
 
 
+def test_its_disk_and_its_run_folder_say_where_its_slice_is_written_down(net: LabSlice) -> None:
+    said = {one.kind: (one.owner, one.stores) for one in net.engine.belongings()}
+    stores = (net.record.store,)
+    assert said == {
+        "disk": (net.record.allocation.uuid, stores),
+        "run folder": (net.record.key, stores),
+    }
+
+
 def test_its_settings_are_on_its_seed(net: LabSlice) -> None:
     guest = net["srv"].machine.guest  # this one has the agent after all, for the test to look
     guest.wait_ready(READY)

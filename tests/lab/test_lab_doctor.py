@@ -119,9 +119,13 @@ def test_fault_17_orphans_are_told_and_removed_and_nothing_of_a_slice_is(
 
 def test_what_is_of_another_store_is_left_to_it(lab: MemoryLab, tmp_path: Path) -> None:
     other = tmp_path / "other" / "labkit.db"
-    stranger = belonging("0badcafe", store=str(other))
+    stranger = belonging("0badcafe", stores=(str(tmp_path / "gone.db"), str(other)))
     lab.memory.lost_and_found = [stranger]
     assert lab.orphans() == (stranger,)  # a store that is gone has nobody to ask
+    ((state, detail, fix),) = rows(lab.doctor(), "orphan")
+    assert state == "bad"
+    assert f"its slice was in {tmp_path}/gone.db and {other}" in detail
+    assert fix == "Remove it: labkit doctor --fix"
 
     other.parent.mkdir()
     other.touch()
@@ -129,13 +133,17 @@ def test_what_is_of_another_store_is_left_to_it(lab: MemoryLab, tmp_path: Path) 
     assert rows(lab.doctor(), "orphan") == []
     ((state, detail, fix),) = rows(lab.doctor(), "other store")
     assert state == "note"
-    assert f"run folder of a slice in {other}: /run/x" in detail
+    assert f"run folder of a slice in {tmp_path}/gone.db and {other}: /run/x" in detail
     assert f"LABKIT_DATA_DIR={other.parent} labkit ls" in fix
     with pytest.raises(UsageError, match="it is of a slice in"):
         lab.remove_orphan(stranger)
     assert lab.memory.lost_and_found == [stranger]
 
-    own = belonging("0badcafe", store=str(lab.store.path))
+    hidden = belonging("0badcafe", stores=(f"{other.parent}/{'x' * 300}.db",))
+    lab.memory.lost_and_found = [hidden]  # a place that cannot be looked at
+    assert lab.orphans() == ()
+
+    own = belonging("0badcafe", stores=(str(lab.store.path),))
     lab.memory.lost_and_found = [own]
     assert lab.orphans() == (own,)
 

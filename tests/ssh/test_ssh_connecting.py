@@ -296,6 +296,16 @@ def test_refused_sessions_of_many_threads_leave_the_connection_whole(
         assert len(set(pool.map(client, range(200)))) == 1
 
 
+def test_a_server_that_allows_no_session_is_told_to_every_thread(fresh_sshd: MakeServer) -> None:
+    """Those that wait for a session are no reason for one another to wait on."""
+    server = fresh_sshd(settings={"MaxSessions": "0"})
+    executor = remote_executor(server, connect_timeout=1.0)
+    with executor, ThreadPoolExecutor(3) as pool:
+        for call in [pool.submit(executor.run, HOST, ("true",)) for _ in range(3)]:
+            with pytest.raises(WorkerUnreachable, match="MaxSessions"):
+                call.result(timeout=30)
+
+
 def test_repr_names_the_user() -> None:
     assert repr(RemoteExecutor("ada", port=2222)) == "<RemoteExecutor ada, port 2222>"
 

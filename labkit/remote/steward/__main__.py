@@ -177,7 +177,7 @@ def main(arguments: list[str]) -> int:
     folder = os.path.abspath(arguments[1])
     ready = int(arguments[2]) if len(arguments) > 2 else -1
     build, version = (*arguments[3:5], "", "")[:2]
-    os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)  # for this process, not for the machines
+    os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)  # start.py sets it for us, not for machines
     os.umask(0o077)
     os.chdir(folder)
     lock = take_lock(folder)
