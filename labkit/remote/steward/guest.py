@@ -27,6 +27,7 @@ COMMANDS, CONTROL, FILES = range(LANES)
 AT_ONCE = 32
 PING_EVERY, SILENCE = 5.0, 30.0
 END_GRACE_MS = "2000"
+EXPECTED = 5.0  # seconds for the agent of a machine that was there before us to answer
 
 
 class Guest:
@@ -48,6 +49,7 @@ class Guest:
         self._waiting: list[Callable[[], None]] = []
         self._ping: Timer | None = None
         self._heard = 0.0
+        self._expected_until = 0.0
 
     # life
 
@@ -55,6 +57,15 @@ class Guest:
         """Connect all lanes; raises OSError when QEMU does not serve them."""
         for lane in self._lanes:
             lane.connect()
+
+    def expect(self) -> None:
+        """Its agent knew an earlier steward: what is asked now waits a little until it answers."""
+        self._expected_until = self._loop.now() + EXPECTED
+        self._loop.call_later(EXPECTED, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self.ready:
+            self._fail_all("guest-not-ready")
 
     @property
     def ready(self) -> bool:
@@ -94,6 +105,7 @@ class Guest:
         waiting, self._waiting = self._waiting, []
         for callback in waiting:
             callback()
+        self._start_next()
 
     # requests
 
@@ -127,13 +139,13 @@ class Guest:
         lane.send("resize", self._token(lane), pack_fields([("request", work.token), *size]))
 
     def _begin(self, work: Work) -> None:
-        if not self.ready:
+        if not self.ready and self._loop.now() >= self._expected_until:
             raise Problem("guest-not-ready")
         self._queue.append(work)
         self._start_next()
 
     def _start_next(self) -> None:
-        while self._queue and len(self._open) < AT_ONCE:
+        while self._queue and len(self._open) < AT_ONCE and self.ready:
             work = self._queue.popleft()
             if work.over:
                 continue

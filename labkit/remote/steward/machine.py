@@ -58,6 +58,7 @@ class Machine:
 
     def find(self, done: Callable[[str, Facts], None]) -> None:
         """Take over a machine that an earlier steward has started."""
+        self.guest.expect()
         self._meet(self._steward.loop.now() + FIRST_ANSWER, done)
 
     def _meet(self, deadline: float, done: Callable[[str, Facts], None]) -> None:
