@@ -68,10 +68,16 @@ class Capture:
         return f"<Capture of {', '.join(self.links)}: {len(self)} packets, {state}>"
 
     def __str__(self) -> str:
-        return f"{self!r}\n{markup.text_table([SHOWN_COLUMNS, *self.last(SHOWN)])}".rstrip()
+        table = markup.text_table([SHOWN_COLUMNS, *self.last(SHOWN)])
+        return "\n".join(filter(None, (repr(self), table, self._left_out)))
 
     def __len__(self) -> int:
         return len(self._seen)
+
+    @property
+    def _left_out(self) -> str:
+        """What is not shown, if anything is."""
+        return f"The last {SHOWN} of {len(self)}; all: .packets" if len(self) > SHOWN else ""
 
     @property
     def _state(self) -> str:
@@ -106,8 +112,8 @@ class Capture:
         ]
         if rows:
             html.append(markup.table(SHOWN_COLUMNS, rows))
-        if len(self) > len(rows):
-            html.append(markup.note(f"The last {len(rows)}; all of them: .packets"))
+        if self._left_out:
+            html.append(markup.note(self._left_out))
         return markup.bundle(str(self), *html)
 
     def __enter__(self) -> Self:

@@ -92,7 +92,7 @@ class Report(pd.DataFrame):
 
     def _more(self) -> str:
         if self.empty:
-            return "no rows"
+            return str(self.attrs.get("nothing", ""))
         left = len(self) - self.MOST_ROWS
         return f"and {left} more rows; .to_string() shows all" if left > 0 else ""
 
@@ -103,9 +103,13 @@ def _shown(column: str, cell: object) -> str:
     return markup.state_cell(text) if column == "state" and text else text
 
 
-def report(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Report:
-    """As `frame`, for tables that people read."""
-    return Report(frame(rows, columns))
+def report(
+    rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *, nothing: str
+) -> Report:
+    """As `frame`, for tables that people read; `nothing` is what an empty one says."""
+    table = Report(frame(rows, columns))
+    table.attrs["nothing"] = nothing
+    return table
 
 
 def _vm(value: VM | Mapping[str, Any]) -> VM:

@@ -34,4 +34,4 @@ def plan_frame(plan: Plan) -> pd.DataFrame:
         }
         for step in plan.steps
     )
-    return report(rows, PLAN_COLUMNS)
+    return report(rows, PLAN_COLUMNS, nothing="There is nothing to do.")

@@ -79,8 +79,8 @@ class Checker:
         found = self._engine.acceleration(self._host, self._tell, again=True)
         if found.acceleration == qemu.KVM:
             return self._ok("acceleration", f"KVM: {found.why}")
-        fix = "Machines run all the same, several times slower than with KVM."
-        return self._note("acceleration", f"TCG, in software: {found.why}", fix)
+        detail = f"machines run in software (TCG), as KVM does not work here: {found.why}"
+        return self._note("acceleration", detail, "They are several times slower than with KVM.")
 
     def _places(self, facts: dict[str, Any]) -> Iterator[Check]:
         memory, free = facts["memory"] >> 20, facts["available"] >> 20

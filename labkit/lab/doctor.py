@@ -175,4 +175,5 @@ def checks_table(checks: Iterable[Check]) -> pd.DataFrame:
     return report(
         ({column: getattr(check, column) for column in columns} for check in checks),
         DOCTOR_COLUMNS,
+        nothing="Nothing was looked at.",
     )

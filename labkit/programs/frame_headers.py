@@ -57,12 +57,18 @@ ICMP6_TEXTS = {
     3: "Hop limit exceeded",
     128: "Echo (ping) request",
     129: "Echo (ping) reply",
+    130: "Multicast listener query",
+    131: "Multicast listener report",
+    132: "Multicast listener done",
     133: "Router solicitation",
     134: "Router advertisement",
     135: "Neighbor solicitation",
     136: "Neighbor advertisement",
+    137: "Redirect",
+    143: "Multicast listener report",
 }
 IPV6_OPTIONS, IPV6_FRAGMENT = (0, 43, 60), 44  # hop-by-hop, routing, destination options
+EXPERIMENT = 0x88B5  # IEEE 802's own number for local experiments
 TAGS = (0x8100, 0x88A8)
 
 
@@ -96,7 +102,8 @@ def _ethernet(data: bytes, row: Row) -> None:
         return
     row["eth_type"] = kind
     row["protocol"] = ETHERTYPES.get(kind, "Ethernet")
-    row["info"] = f"type 0x{kind:04x}"
+    local = " (a local experiment, such as link.measure)" if kind == EXPERIMENT else ""
+    row["info"] = f"type 0x{kind:04x}{local}"
     layer = {0x0806: _arp, 0x0800: _ipv4, 0x86DD: _ipv6}.get(kind)
     if layer:
         layer(data[start:], row)

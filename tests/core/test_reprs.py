@@ -110,7 +110,7 @@ def test_tables_stay_plain_dataframes(net: LabSlice) -> None:
 def test_tables_of_sentences_show_them_whole() -> None:
     bad = "<b>" + "what is wrong here, in many words; " * 5
     rows = [{"state": "bad", "detail": bad, "fix": None}] + [{"state": "ok"}] * 99
-    table = report(rows, {"state": "string", "detail": "string", "fix": "string"})
+    table = report(rows, {"state": "string", "detail": "string", "fix": "string"}, nothing="")
     text, html = repr(table), str(table._repr_html_())
     lines = text.splitlines()
     assert lines[0].split() == ["state", "detail", "fix"]
@@ -127,7 +127,9 @@ def test_tables_of_sentences_show_them_whole() -> None:
 
 
 def test_what_is_done_to_a_table_of_sentences_can_still_be_shown() -> None:
-    table = report([{"state": None, "detail": "one\ntwo"}], {"state": "string", "detail": "string"})
+    table = report(
+        [{"state": None, "detail": "one\ntwo"}], {"state": "string", "detail": "string"}, nothing=""
+    )
     assert repr(table).splitlines()[1].split() == ["one", "two"]
     table["lists"] = [[1, 2]]
     assert "[1, 2]" in repr(table)
@@ -135,7 +137,7 @@ def test_what_is_done_to_a_table_of_sentences_can_still_be_shown() -> None:
     turned = table.T
     assert repr(turned) == repr(pd.DataFrame(turned))
     assert "detail" in str(turned._repr_html_())
-    assert repr(report([], {"a": "string"})).splitlines() == ["a", "no rows"]
+    assert repr(report([], {"a": "string"}, nothing="None.")).splitlines() == ["a", "None."]
 
 
 def test_a_result_shows_its_output_without_codes_and_its_middle_left_out() -> None:

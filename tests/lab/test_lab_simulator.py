@@ -109,6 +109,17 @@ def test_a_capture_that_was_not_started_says_so(net: LabSlice) -> None:
             use()
 
 
+def test_a_capture_says_what_it_does_not_show(net: LabSlice) -> None:
+    net.deploy()
+    with net.get_link("a-b").capture() as seen:
+        net["a"].run("ping -c 1 b", check=True)
+        short = str(seen)
+        net["a"].run("ping -c 9 b", check=True)
+    assert "The last" not in short
+    assert f"The last 12 of {len(seen)}; all: .packets" in str(seen)
+    assert f"The last 12 of {len(seen)}" in seen._repr_mimebundle_()["text/html"]
+
+
 def test_a_result_reads_like_a_terminal(net: LabSlice) -> None:
     net.deploy()
     shown = repr(net["a"].run("hostname; cat /missing"))

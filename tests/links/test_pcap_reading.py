@@ -138,6 +138,15 @@ def test_dns_and_dhcp() -> None:
     assert described(ipv4(17, udp)) == ("DHCP", "DHCP Offer 10.0.0.2")
 
 
+def test_what_machines_say_by_themselves_has_a_name() -> None:
+    address = bytes.fromhex("fe800000000000000000000000000001")
+    body = b"\x8f\x00" + bytes(6)
+    six = struct.pack("!IHBB", 0x60000000, len(body), 58, 1) + address + address + body
+    assert described(ethernet(0x86DD, six)) == ("ICMPv6", "Multicast listener report")
+    told = described(ethernet(0x88B5, b"x"))
+    assert told == ("Ethernet", "type 0x88b5 (a local experiment, such as link.measure)")
+
+
 def test_vlan_tag_fragment_and_ipv6() -> None:
     inner = ipv4(89, b"\x02\x01" + bytes(20))
     tagged = inner[:12] + struct.pack("!HH", 0x8100, 0x2064) + inner[12:]
