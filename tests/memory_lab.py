@@ -33,7 +33,7 @@ class MemoryEngine:
     """Does steps as `labkit.testing.simulate` says, and refuses those that do not fit the world."""
 
     name = "memory"
-    is_real = False
+    is_real = True
 
     def __init__(self, folder: Path, hosts: tuple[Host, ...] = HOSTS) -> None:
         self._path = folder / "world.pickle"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -32,7 +33,9 @@ def examine(engine: Engine, store: Store, tell: Listener) -> tuple[Check, ...]:
         record = store.get(name)
         seen = engine.observe(slice_id(record), record.allocation)
         interrupted = len(store.intents(name, only_open=True))
-        checks += slice_checks(record, seen, interrupted)
+        checks += slice_checks(
+            record, seen, interrupted, Advice(name, in_python=not engine.is_real)
+        )
     for stranger in find_strangers(engine, store):
         elsewhere = is_elsewhere(stranger, store)
         checks.append(elsewhere_check(stranger) if elsewhere else orphan_check(stranger))
@@ -92,11 +95,29 @@ def remove_orphan(engine: Engine, store: Store, orphan: Belonging) -> None:
     raise UsageError(f"{orphan.kind} {orphan.name} is not removed", why=why, fix=fix)
 
 
-def slice_checks(record: Record, seen: Observed, interrupted: int) -> Iterator[Check]:
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """How a slice is deployed and deleted: by commands, or in Python where they do not know it."""
+
+    name: str
+    in_python: bool
+
+    @property
+    def deploy(self) -> str:
+        return "its .deploy()" if self.in_python else f"labkit up {self.name}"
+
+    @property
+    def delete(self) -> str:
+        return "its .delete()" if self.in_python else f"labkit down {self.name}"
+
+
+def slice_checks(
+    record: Record, seen: Observed, interrupted: int, advice: Advice
+) -> Iterator[Check]:
     """What is to be said of one slice, host by host."""
     states = vm_states(record.wish, record.allocation, seen)
     about = f"slice {record.name}"
-    again = f"Start it again: labkit up {record.name}; or forget it: labkit down {record.name}"
+    again = f"Go on with it: {advice.deploy}; or forget it: {advice.delete}"
     hosts = sorted({vm.host for vm in record.allocation.everyone} | seen.folders) or [HERE]
     for host in hosts:
         if host in seen.unreachable:
@@ -115,14 +136,14 @@ def slice_checks(record: Record, seen: Observed, interrupted: int) -> Iterator[C
             yield Check(host, about, OK, f"{running} of {len(mine)} VMs run")
         else:
             yield Check(host, about, OK, "nothing of it is deployed")
-        yield from _folder_checks(host, record, seen, can_be_served=bool(there))
+        yield from _folder_checks(host, record, seen, advice, can_be_served=bool(there))
     if interrupted:
         detail = f"{interrupted} steps were begun and not ended, or go on"
-        yield Check(HERE, about, NOTE, detail, f"Go on: labkit up {record.name}")
+        yield Check(HERE, about, NOTE, detail, f"Go on: {advice.deploy}")
 
 
 def _folder_checks(
-    host: str, record: Record, seen: Observed, *, can_be_served: bool
+    host: str, record: Record, seen: Observed, advice: Advice, *, can_be_served: bool
 ) -> Iterator[Check]:
     about = f"slice {record.name}"
     if can_be_served and host not in seen.stewards:
@@ -131,7 +152,7 @@ def _folder_checks(
     strange = [one.name for one in seen.leftovers if one.host == host]
     if strange:
         detail = f"strange files in its run folder: {', '.join(strange)}"
-        yield Check(host, about, NOTE, detail, f"labkit up {record.name} removes them.")
+        yield Check(host, about, NOTE, detail, f"Deploying it removes them: {advice.deploy}")
 
 
 def orphan_check(orphan: Belonging) -> Check:

@@ -163,7 +163,13 @@ def test_what_a_slice_has_or_may_get_is_never_removed(lab: MemoryLab, net: LabSl
 
 def test_the_simulated_lab_can_be_examined() -> None:
     with Lab("sim") as lab:
-        lab.slice("net").add_vm("a")
+        net = lab.slice("net")
+        net.add_vm("a")
         found = lab.doctor()
+        net.deploy()
+        net["a"].power_off()
+        ((state, detail, fix),) = rows(lab.doctor(), "slice net")
+    assert (state, detail) == ("note", "ended: a")
+    assert fix == "Go on with it: its .deploy(); or forget it: its .delete()"  # no command knows it
     assert set(found["state"]) == {"ok"}
     assert rows(found, "slice net") == [("ok", "nothing of it is deployed", "")]
