@@ -86,6 +86,10 @@ def test_nothing_can_be_pressed_while_the_kernel_is_gone(
     expect_stale(panel, GONE)
     page.screenshot(path=screenshots / f"panel_after_{end}.png")
     assert_accessible(page, ".labkit-panel")
+    notebook.theme("Dark")
+    page.screenshot(path=screenshots / f"panel_after_{end}_dark.png")
+    assert_accessible(page, ".labkit-panel")
+    notebook.theme("Light")
 
     notebook.run_all()
     expect_live(panel)
