@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from labkit.picture_draw import Pen, legend_rows
+from labkit.picture_draw import BELOW, Pen, legend_rows
 from labkit.picture_layout import Edges, Point, Room, layout
-from labkit.picture_looks import PLAIN, link_look, vm_look
-from labkit.picture_text import Line, Page, Rect, short, text_width
+from labkit.picture_looks import PLAIN, VM_LOOKS, link_look, vm_look
+from labkit.picture_text import Line, Page, Rect, fitting, short, text_width
 from labkit.wish import LinkWish, Slice, VMWish
 
 MARGIN = 14
@@ -107,21 +107,34 @@ class _Picture:
 
     @cached_property
     def card(self) -> tuple[float, float]:
-        """One size for all VMs: the picture is calmer."""
-        names = max((text_width(short(vm.name, 16), 13) for vm in self.wish.vms), default=0)
+        """One size for all VMs, whatever their states: the picture is calmer."""
         if not self.roomy:
-            return max(54.0, round(names * 11 / 13 + 27)), 24.0
-        below = max((text_width(self.below(vm), 10.5) for vm in self.wish.vms), default=0)
-        badges = max((len(list(self.badges(vm))) for vm in self.wish.vms), default=0)
-        return max(96.0, round(max(names, below) + 46 + 16 * badges)), 44.0
+            return max(54.0, round(self.widest_name * 11 / 13 + 27)), 24.0
+        badges = max((vm.internet + vm.forwarding for vm in self.wish.vms), default=0)
+        return round(self.words + 46 + 16 * badges), 44.0
+
+    @cached_property
+    def widest_name(self) -> float:
+        return max((text_width(short(vm.name, 16), 13) for vm in self.wish.vms), default=0)
+
+    @cached_property
+    def words(self) -> float:
+        """How wide the words on a card may be: enough for every state that is known."""
+        below = {vm.flavor for vm in self.wish.vms} | {look.word for look in VM_LOOKS.values()}
+        return max(self.widest_name, *(text_width(text, BELOW) for text in below))
 
     def below(self, vm: VMWish) -> str:
         """The second line of a card."""
+        word = self.word(vm)
+        return vm.flavor if word is None else fitting(word, self.words, BELOW)
+
+    def word(self, vm: VMWish) -> str | None:
+        """The state of a VM in a word; one that is not known here stands for itself."""
         state = self.state(vm.name)
         if state is None:
-            return vm.flavor
+            return None
         key, look = vm_look(state)
-        return short(state, 14) if key == "unknown" else look.word
+        return state if key == "unknown" else look.word
 
     def badges(self, vm: VMWish) -> Iterator[str]:
         if vm.internet:
@@ -344,8 +357,8 @@ class _Picture:
         return title, " ".join(sentences)
 
     def _told_of(self, vm: VMWish) -> str:
-        state = self.state(vm.name)
-        words = [] if state is None else [self.below(vm)]
+        word = self.word(vm)
+        words = [] if word is None else [word]
         words += [vm.flavor, *_traits(vm).split()]
         words += [f"{interface} {address}" for interface, address in vm.addresses]
         return f"{vm.name}: {', '.join(words)}"

@@ -21,6 +21,7 @@ from labkit.picture_looks import (
 from labkit.picture_text import Line, Rect, text_width
 
 WHITE = "#ffffff"
+BELOW = 10.5  # the size of the second line of a card
 LEGEND_SIZE, LEGEND_HEIGHT = 11, 22
 # An entry of the legend: where it begins, its row, its width, what it shows.
 Entry = tuple[float, int, float, str, str]
@@ -158,7 +159,7 @@ class Pen:
         start = Point(x, y - 8 if roomy else y)
         self.text(name, start, size, fill=WHITE, anchor="start", weight="600")
         if roomy:
-            self.text(below, Point(x, y + 9), 10.5, fill=WHITE, anchor="start")
+            self.text(below, Point(x, y + 9), BELOW, fill=WHITE, anchor="start")
         for number, badge in enumerate(badges):
             path = GLOBE_SIGN if badge == "internet" else ROUTER_SIGN
             self._sign(path, Point(rect.right - 14 - 17 * number, y), 0.95)

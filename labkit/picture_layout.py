@@ -127,9 +127,9 @@ def _walk(near: dict[int, list[int]], start: int) -> list[int]:
         order.append(min(fresh))
 
 
-def _row(count: int, _box: Box, room: Room) -> Places:
+def _row(count: int, box: Box, room: Room) -> Places:
     """A chain in a row; a long one turns at the end of each row, as one writes in furrows."""
-    most = max(2, int(room.width // room.across))
+    most = max(2, 1 + int((room.width - box[0]) // room.across))
     rows = math.ceil(count / most)
     columns = math.ceil(count / rows)
     places = []

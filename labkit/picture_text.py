@@ -32,6 +32,13 @@ def short(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def fitting(text: str, width: float, size: float) -> str:
+    """A text, cut where it would be wider than `width`."""
+    lengths = range(len(text), 1, -1)
+    texts = (short(text, most) for most in lengths)
+    return next((one for one in texts if text_width(one, size) <= width), text[:1])
+
+
 class Rect(NamedTuple):
     """A rectangle of the picture."""
 

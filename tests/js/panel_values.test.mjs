@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { CONTROLS, number, spelled, workTime, workWords } from "../../widgets/js/src/panel_values.js";
+import { CONTROLS, lastSeen, number, spelled, workTime, workWords } from "../../widgets/js/src/panel_values.js";
 
 test("what a slider spells is read as the same number", () => {
   for (const [key, [, most, step]] of Object.entries(CONTROLS)) {
@@ -40,6 +40,11 @@ test("the words say what is done, how it ended, and what is left to do", () => {
   assert.equal(workWords({ state: "done", steps: 9 }, { ...not, changes: 0 }), "Nothing is deployed");
   const gone = { changes: 0, deployed: false, gone: true };
   assert.equal(workWords({ state: "done", steps: 9 }, gone), "The slice is gone: nothing is deployed");
+});
+
+test("machines that are real run on without the kernel, simulated ones do not", () => {
+  assert.match(lastSeen({ is_real: true }), /^Not live: .* run on/);
+  assert.doesNotMatch(lastSeen({ is_real: false }), /run on/);
 });
 
 test("the page counts on from what the kernel has told", () => {

@@ -127,6 +127,43 @@ def test_it_lies_within_its_frame_and_has_nothing_a_viewer_would_take_out(
     assert not re.search(r"<(style|script|foreignObject)|\b(style|class|on\w+)=", svg)
 
 
+@given(shapes(), st.data())
+@settings(max_examples=examples(60))
+def test_places_do_not_depend_on_states(wish: Slice, data: st.DataObject) -> None:
+    vms = st.dictionaries(st.sampled_from([vm.name for vm in wish.vms]), STATES)
+    states = data.draw(vms)
+    link_states = {link.name: data.draw(LINK_STATES) for link in wish.links}
+    design = topology_svg(wish)
+    assert drawn_at(topology_svg(wish, states=states, link_states=link_states)) == drawn_at(design)
+
+
+def drawn_at(svg: str) -> dict[str, list[Rect]]:
+    """Where the cards of VMs and switches and the words of links are."""
+    found = {f"vm {name}": [box_of(g[1])] for name, g in groups(svg, "vm").items()}
+    for name, link in groups(svg, "link").items():
+        found[f"link {name}"] = [box_of(rect) for rect in link.iter(f"{SVG}rect")]
+        found[f"link {name}"] += [room_of(text) for text in link.iter(f"{SVG}text")]
+    return found
+
+
+@pytest.mark.parametrize("state", [None, *VM_LOOKS])
+@pytest.mark.parametrize("name", ["line", "routed"])
+def test_a_chain_of_four_is_one_row_in_every_state(name: str, state: str | None) -> None:
+    wish = template(name, 4, "net")
+    for shown in (wish, wish.with_changed_vm("r1", internet=True)):
+        states = None if state is None else {vm.name: state for vm in wish.vms}
+        svg = topology_svg(shown, states=states)
+        assert len({box_of(g[1]).top for g in groups(svg, "vm").values()}) == 1
+
+
+def test_a_word_that_is_too_long_for_its_card_is_cut_and_told_in_full() -> None:
+    wish = Slice("net").with_vm("only")
+    svg = topology_svg(wish, states={"only": "guest-mowing-the-meadow"})
+    (shown,) = (text for text in texts(svg) if text.startswith("guest"))
+    assert shown.endswith("…")
+    assert "only: guest-mowing-the-meadow, micro" in svg
+
+
 @pytest.mark.parametrize("name", sorted(TEMPLATES))
 def test_pictures_of_up_to_fifty_vms_are_no_wider_than_a_page(name: str) -> None:
     for count in {TEMPLATES[name].least, TEMPLATES[name].usual, TEMPLATES[name].most}:

@@ -3,8 +3,10 @@ import { Channel } from "./channel.js";
 import { made, ownKeys, Frame } from "./frame.js";
 import { Dock } from "./panel_dock.js";
 import { Picture } from "./panel_picture.js";
+import { Reach } from "./panel_reach.js";
 import { Side } from "./panel_side.js";
 import { Tables } from "./panel_tables.js";
+import { lastSeen, sentence } from "./panel_values.js";
 import { Work } from "./panel_work.js";
 import "./panel.css";
 
@@ -16,12 +18,15 @@ class Panel {
     this.model = model;
     this.frame = new Frame(el, { kind: "panel", name: model.get("name"), what: "slice" });
     this.frame.root.querySelector(".labkit-what").remove();
+    this.reach = new Reach(this.frame.root);
     this.act = (what, facts = {}) => this.channel.tell("do", { ...facts, what });
     this._buttons();
     this.ask = made("div", "labkit-strip labkit-ask", null);
     this.ask.setAttribute("role", "alertdialog");
     this.ask.hidden = true;
     this.frame.body.append(this.ask);
+    this.last = made("div", "labkit-strip labkit-last-seen", this.frame.body);
+    this.last.hidden = true;
     this.work = new Work(this.frame.body, this);
     const main = made("div", "labkit-main", this.frame.body);
     this.picture = new Picture(main, this);
@@ -36,10 +41,12 @@ class Panel {
 
   connect() {
     this.again.hidden = true;
+    if (this.reach.why) this.frame.show("connecting");
     this.channel = new Channel(this.model);
     const channel = this.channel;
     channel.onopen = () => {
       this.frame.show("connected", "");
+      this._setReach("");
       this._head();
     };
     channel.onclose = ({ reason }) => {
@@ -47,11 +54,24 @@ class Panel {
       if (channel.wasAway) return void this.connect();
       this.again.hidden = /kernel is gone/.test(reason);
       this.frame.show("closed", reason);
+      this._setReach(sentence(reason));
     };
   }
 
+  // While the kernel is out of reach, what is shown may be old, and nothing can be done about it.
+  _setReach(why) {
+    this.reach.set(why);
+    if (why) this.closeAsk?.();
+    this.last.textContent = lastSeen(this.model.get("head"));
+    this.last.hidden = !why;
+    this.frame.root.classList.toggle("labkit-stale", Boolean(why));
+    this.picture.paintReach();
+    this.tables.page.title = why;
+    this.work.paint();
+  }
+
   choose(kind, name) {
-    this.act("choose", { kind, name });
+    if (!this.reach.why) this.act("choose", { kind, name });
   }
 
   get chosen() {
@@ -62,7 +82,8 @@ class Panel {
   confirm(question, verb, work) {
     const before = document.activeElement;
     this.ask.replaceChildren();
-    const close = () => {
+    const close = this.closeAsk = () => {
+      if (this.ask.hidden) return;
       this.ask.hidden = true;
       before?.focus?.();
     };
@@ -97,6 +118,7 @@ class Panel {
       `Delete ${this.name} with ${this._vms()} and their disks?`, "Delete", () => this.act("delete"),
     ));
     this.remove.classList.add("labkit-danger");
+    for (const button of [this.stop, this.deploy, this.reset, this.remove]) this.reach.needs(button);
   }
 
   get name() {
@@ -111,15 +133,15 @@ class Panel {
   _head() {
     const { summary, is_real: isReal, vms } = this.model.get("head");
     const busy = Boolean(this.model.get("work").job);
-    if (this.frame.state !== "closed") {
+    if (!this.reach.why) {
       this.frame.status.textContent = isReal ? summary : `${summary} · simulated`;
     }
     this.stop.hidden = this.model.get("work").state !== "working";
     const { changes, gone, old } = this.model.get("todo");
-    this.deploy.disabled = busy || gone;
+    this.reach.allow(this.deploy, !busy && !gone);
     this.deploy.classList.toggle("labkit-go", !old && changes !== 0 && !gone);
-    this.reset.disabled = busy || !vms;
-    this.remove.disabled = busy;
+    this.reach.allow(this.reset, !busy && Boolean(vms));
+    this.reach.allow(this.remove, !busy);
   }
 
   // Repaints once per frame, only what has changed.

@@ -30,6 +30,7 @@ export class Dock {
       button.setAttribute("aria-label", button.title);
       ownKeys(button);
       button.addEventListener("click", () => this.panel.act("close", { key }));
+      this.panel.reach.needs(button);
     }
   }
 

@@ -32,6 +32,18 @@ export class Picture {
     }
   }
 
+  // Parts are buttons: none of them can be pressed while the kernel is out of reach.
+  paintReach() {
+    this.root.title = this.panel.reach.why;
+    for (const part of this.root.querySelectorAll(PARTS)) this._reachable(part);
+  }
+
+  _reachable(part) {
+    const { why } = this.panel.reach;
+    part.setAttribute("tabindex", why ? "-1" : "0");
+    part.setAttribute("aria-disabled", String(Boolean(why)));
+  }
+
   // Changes parts in place where the drawing has the same parts; answers whether it could.
   _patch(fresh) {
     const shown = this.root.firstElementChild;
@@ -72,7 +84,7 @@ export class Picture {
     if (!part.matches(PARTS)) return part;
     const kind = part.dataset.vm ? "vm" : "link";
     const name = part.dataset[kind];
-    part.setAttribute("tabindex", "0");
+    this._reachable(part);
     part.setAttribute("role", "button");
     part.setAttribute("aria-label", part.querySelector("title")?.textContent || name);
     ownKeys(part);

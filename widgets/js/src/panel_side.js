@@ -52,7 +52,7 @@ export class Side {
     button.title = title;
     ownKeys(button);
     button.addEventListener("click", work);
-    return button;
+    return this.panel.reach.needs(button);
   }
 
   _tell(pairs) {
@@ -91,13 +91,14 @@ export class Side {
   _paintVM(facts) {
     this.state.replaceChildren(mark(this.panel.model.get("looks"), facts.look, facts.state));
     this._tell(facts.facts);
-    this.faces.shell.disabled = !facts.is_there || facts.is_paused;
-    this.faces.console.disabled = !facts.is_alive;
-    this.faces.screen.disabled = !facts.is_alive || !facts.has_screen;
+    const { reach } = this.panel;
+    reach.allow(this.faces.shell, facts.is_there && !facts.is_paused);
+    reach.allow(this.faces.console, facts.is_alive);
+    reach.allow(this.faces.screen, facts.is_alive && facts.has_screen);
     this.faces.screen.hidden = !facts.has_screen;
     this.pause.textContent = facts.is_paused ? "Resume" : "Pause";
-    for (const button of [this.pause, this.reboot, this.off]) button.disabled = !facts.is_there;
-    this.anew.disabled = !facts.is_alive && !facts.is_there;
+    for (const button of [this.pause, this.reboot, this.off]) reach.allow(button, facts.is_there);
+    reach.allow(this.anew, facts.is_alive || facts.is_there);
     this.hint.hidden = facts.is_alive;
     this.hint.textContent = facts.is_alive ? "" : "It does not run: deploy the slice to start it.";
   }
@@ -132,7 +133,10 @@ export class Side {
     slider.setAttribute("aria-label", `${title}, slider`);
     const field = made("input", "", parent);
     Object.assign(field, { type: "text", id, placeholder: "none", spellcheck: false, title: `such as ${example}` });
-    for (const one of [slider, field]) ownKeys(one);
+    for (const one of [slider, field]) {
+      ownKeys(one);
+      this.panel.reach.needs(one);
+    }
     let last = 0;
     slider.addEventListener("input", () => {
       field.value = spelled(key, Number(slider.value));
@@ -161,7 +165,7 @@ export class Side {
     this.trouble.textContent = facts.trouble;
     const { running, count, dropped, rows } = facts.capture;
     this.capture.textContent = running ? "Stop capture" : "Capture";
-    this.capture.disabled = !facts.is_there && !running;
+    this.panel.reach.allow(this.capture, facts.is_there || running);
     const lost = dropped ? `, ${dropped} dropped` : "";
     this.count.textContent = running || count ? `${count} packets${lost}` : facts.is_there ? "" : "not deployed";
     this._paintPackets(rows);

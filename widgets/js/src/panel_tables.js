@@ -152,7 +152,7 @@ export class Tables {
     button.type = "button";
     button.title = `Show ${name}`;
     ownKeys(button);
-    return button;
+    return this.panel.reach.needs(button);
   }
 
   _arrow(event) {

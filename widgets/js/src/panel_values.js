@@ -33,7 +33,13 @@ export function workWords(work, { changes, deployed, gone, old }) {
   return work.steps ? "As wished" : "As wished: nothing was to be done";
 }
 
-function sentence(words) {
+// What to know of a panel whose kernel is out of reach.
+export function lastSeen({ is_real: isReal }) {
+  const known = "Not live: this is what was seen last.";
+  return isReal ? `${known} The machines run on without the kernel.` : known;
+}
+
+export function sentence(words) {
   return words[0].toUpperCase() + words.slice(1);
 }
 

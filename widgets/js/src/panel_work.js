@@ -41,7 +41,7 @@ export class Work {
     this._tick();
     this.time.title = this.todo ? todo.reasons.join("\n") : "";
     clearInterval(this.timer);
-    if (work.state === "working") this.timer = setInterval(() => this._tick(), 1000);
+    if (work.state === "working" && !this.panel.reach.why) this.timer = setInterval(() => this._tick(), 1000);
   }
 
   paintProblem() {
@@ -58,6 +58,7 @@ export class Work {
     close.setAttribute("aria-label", "Close this message");
     ownKeys(close);
     close.addEventListener("click", () => this.panel.act("dismiss"));
+    this.panel.reach.needs(close);
   }
 
   leave() {
