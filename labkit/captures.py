@@ -65,7 +65,9 @@ class Capture:
 
     def __repr__(self) -> str:
         state = self._state
-        return f"<Capture of {', '.join(self.links)}: {len(self)} packets, {state}>"
+        return (
+            f"<Capture of {', '.join(self.links)}: {markup.counted(len(self), 'packet')}, {state}>"
+        )
 
     def __str__(self) -> str:
         table = markup.text_table([SHOWN_COLUMNS, *self.last(SHOWN)])
@@ -106,7 +108,7 @@ class Capture:
             markup.heading(
                 f"Capture of {', '.join(self.links)}",
                 markup.chip(self._state, kind),
-                f"{len(self)} packets",
+                markup.counted(len(self), "packet"),
                 f"{self.dropped} dropped" if self.dropped else "",
             )
         ]
@@ -249,7 +251,8 @@ class Capture:
             others = sorted({other["protocol"] for other in self._fresh(0)})
         raise NotSeen(
             f"no {wanted} packet{told} on {', '.join(self.links)} within {_seconds(within):g} s",
-            why=f"{len(self)} packets were seen{f': {chr(44).join(others)}' if others else ''}",
+            why=f"{markup.counted_were(len(self), 'packet')} seen"
+            f"{f': {chr(44).join(others)}' if others else ''}",
             fix="See its `packets`, and whether the link is up and its machines send.",
         )
 
@@ -276,7 +279,7 @@ class Capture:
         except ConnectionLost as error:
             self._failed = ConnectionLost(
                 f"the capture of {', '.join(self.links)} broke off",
-                why=f"{error}; {len(self)} packets were seen before",
+                why=f"{error}; {markup.counted_were(len(self), 'packet')} seen before",
                 fix="They are kept. Begin another one.",
             )
         with self._changed:

@@ -15,6 +15,7 @@ from labkit.deployment_disks import Disks
 from labkit.errors import DuplicateError, LabkitError, UsageError
 from labkit.executor import Executor, fan_out
 from labkit.images.manager import OverlayRequest, QCOWManager
+from labkit.markup import counted
 from labkit.model import (
     VM,
     Flavor,
@@ -70,7 +71,7 @@ class DeploymentAPI:
         self._disks = Disks(self.qcow_manager)
 
     def __repr__(self) -> str:
-        return f"<DeploymentAPI on {self.remote_executor!r}: {len(self._vms)} VMs>"
+        return f"<DeploymentAPI on {self.remote_executor!r}: {counted(len(self._vms), 'VM')}>"
 
     # what there is
 

@@ -7,6 +7,7 @@ what every implementation promises.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -35,7 +36,14 @@ SIGNALLED = 128  # status of a program ended by signal N is 128 + N, as in a she
 CHUNK = 1 << 18
 
 
-def show(argv: Sequence[str], limit: int = 120) -> str:
+SHOWN = 120  # characters of a word or a line, where commands are shown
+READ_OUTPUT = (
+    "All its output is in this error's context['result'], as .text and .error_text; "
+    "without check=True a status is a value and no error."
+)
+
+
+def show(argv: Sequence[str], limit: int = SHOWN) -> str:
     """A command as one readable line; long arguments are cut, labkit's own programs named."""
     program = remote.name_of(argv)
     if program is not None:
@@ -78,8 +86,9 @@ class Result:
             return self
         said = (self.error_text.strip() or self.text.strip()).splitlines()
         raise CommandFailed(
-            f"{show(self.argv)} failed on {self.host or 'this machine'}",
+            f"{self._typed} failed on {self.host or 'this machine'}",
             why=f"status {self.returncode}{f', {said[-1][:300]}' if said else ''}",
+            fix="" if remote.name_of(self.argv) else READ_OUTPUT,
             result=self,
         )
 
@@ -100,8 +109,21 @@ class Result:
 
     @property
     def _command(self) -> str:
+        return self._line or show(self.argv)
+
+    @property
+    def _line(self) -> str:
+        """The line of shell that it is; empty for a program with arguments."""
         is_line = len(self.argv) == 3 and self.argv[:2] == ("sh", "-c")
-        return self.argv[2].strip() if is_line else show(self.argv)
+        return self.argv[2].strip() if is_line else ""
+
+    @property
+    def _typed(self) -> str:
+        """The command in a sentence: short, and in one line."""
+        if not self._line:
+            return show(self.argv)
+        first = self._line.splitlines()[0][:SHOWN].rstrip()
+        return repr(first if first == self._line else f"{first} …")
 
     @property
     def _facts(self) -> tuple[str, str]:
@@ -316,6 +338,24 @@ class LocalFiles:
             stop = os.lseek(fd, start, os.SEEK_HOLE)
             yield start, stop - start
             start = stop
+
+
+def not_transferred(verb: str, path: str, host: str, why: str) -> TransferError:
+    """The error of a file that could not be read or written, for a reason as the host told it."""
+    fix = f"Correct the path, or what is there on {host}."
+    if why in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)):
+        fix = f"Free space on {host} (df shows where there is none), then try again."
+    elif why in (os.strerror(errno.EACCES), os.strerror(errno.EPERM)):
+        fix = f"Look at the permissions of {path} and of its folder on {host}."
+    return TransferError(f"cannot {verb} {path} on {host}", why=why, fix=fix, path=path)
+
+
+def check_transfer(verb: str, path: str, result: Result) -> bytes:
+    """The output of a program that reads or writes a file; its last word is why it failed."""
+    if result.ok:
+        return result.stdout
+    said = result.error_text.strip().rpartition("\n")[2].rpartition(": ")[2]
+    raise not_transferred(verb, path, result.host, said or f"status {result.returncode}")
 
 
 def stream_ended(host: str, argv: Sequence[str]) -> TransferError:

@@ -94,7 +94,7 @@ class Report(pd.DataFrame):
         if self.empty:
             return str(self.attrs.get("nothing", ""))
         left = len(self) - self.MOST_ROWS
-        return f"and {left} more rows; .to_string() shows all" if left > 0 else ""
+        return f"and {markup.counted(left, 'more row')}; .to_string() shows all" if left > 0 else ""
 
 
 def _shown(column: str, cell: object) -> str:

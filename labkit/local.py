@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from labkit.errors import TransferError, UsageError
+from labkit.errors import UsageError
 from labkit.executor import (
     CHUNK,
     DEFAULT_TIMEOUT,
@@ -29,6 +29,7 @@ from labkit.executor import (
     ManagerFiles,
     Result,
     Stream,
+    not_transferred,
     output_too_large,
     stream_ended,
     timed_out,
@@ -93,14 +94,14 @@ class LocalExecutor(BaseExecutor):
         except OSError as error:
             with contextlib.suppress(OSError):
                 part.unlink()
-            raise _transfer("write", path, host, error) from error
+            raise not_transferred("write", path, host, _reason(error)) from error
 
     def get(self, host: str, path: str, *, timeout: float = DEFAULT_TIMEOUT) -> bytes:
         self._check(host, ("get", path), timeout)
         try:
             return self._path(path).read_bytes()
         except OSError as error:
-            raise _transfer("read", path, host, error) from error
+            raise not_transferred("read", path, host, _reason(error)) from error
 
     def _check(self, host: str, argv: Sequence[str], timeout: float) -> tuple[str, ...]:
         command = super()._check(host, argv, timeout)
@@ -148,10 +149,8 @@ def _not_started(command: tuple[str, ...], error: OSError, host: str) -> Result:
     return Result(command, status, b"", f"{command[0]}: {reason}\n".encode(), 0.0, host)
 
 
-def _transfer(verb: str, path: str, host: str, error: OSError) -> TransferError:
-    return TransferError(
-        f"cannot {verb} {path} on {host}", why=error.strerror or str(error), path=path
-    )
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _status(process: subprocess.Popen[bytes]) -> int:

@@ -145,7 +145,7 @@ _PROBLEMS: dict[str, tuple[type[LabError], _Say, str]] = {
     "guest-not-ready": (GuestNotReady, _not_ready, "Wait longer, or read its whole console."),
     "guest-loops": (
         GuestNotReady,
-        lambda p: f"it rebooted {p['resets']} times without getting ready",
+        lambda p: f"it rebooted {markup.counted(p['resets'], 'time')} without getting ready",
         "Read its console; then power it off and start it with another image or more memory.",
     ),
     "guest-timeout": (
@@ -162,7 +162,10 @@ _PROBLEMS: dict[str, tuple[type[LabError], _Say, str]] = {
     "too-long": (GuestRefused, _refused, "Put long text into a file by upload()."),
     "guest-lost-bytes": (
         GuestError,
-        lambda p: f"{p['sent'] - p['got']} bytes of its {p['stream']} were lost on the way",
+        lambda p: (
+            f"{markup.counted_were(p['sent'] - p['got'], 'byte')} lost on the way, of its "
+            f"{p['stream']}"
+        ),
         "This is a fault of labkit or of QEMU; please report it.",
     ),
     "guest-file": (

@@ -189,3 +189,8 @@ def readable(text: str, *, most: int = 60) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 VM``, ``2 VMs``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def counted_were(number: int, noun: str) -> str:
+    """``1 step was``, ``2 steps were``."""
+    return f"{counted(number, noun)} {'was' if number == 1 else 'were'}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from labkit.markup import counted
 from labkit.picture_draw import BELOW, Pen, legend_rows
 from labkit.picture_layout import Edges, Point, Room, layout
 from labkit.picture_looks import PLAIN, VM_LOOKS, link_look, vm_look
@@ -24,7 +25,9 @@ MOST_ROOMY, MOST_LABELLED = 20, 45  # nodes with two lines, links with the names
 
 def topology_text(wish: Slice) -> str:
     """The VMs and the links of a wish, one in a line."""
-    lines = [f"slice {wish.name}: {len(wish.vms)} VMs, {len(wish.links)} links"]
+    lines = [
+        f"slice {wish.name}: {counted(len(wish.vms), 'VM')}, {counted(len(wish.links), 'link')}"
+    ]
     for vm in wish.vms:
         addresses = " ".join(f"{interface}={address}" for interface, address in vm.addresses)
         words = [vm.name, vm.flavor, _traits(vm), addresses]
@@ -348,7 +351,7 @@ class _Picture:
 
     def _told(self) -> tuple[str, str]:
         """Title and description for those who hear the picture."""
-        vms, links = _count(len(self.wish.vms), "VM"), _count(len(self.wish.links), "link")
+        vms, links = counted(len(self.wish.vms), "VM"), counted(len(self.wish.links), "link")
         title = f"Slice {self.wish.name}: {vms}, {links}"
         sentences = [f"{self._told_of(vm)}." for vm in self.wish.vms]
         for link in self.wish.links:
@@ -386,7 +389,3 @@ def _pairs(link: LinkWish) -> Iterator[tuple[str, str]]:
 
 def _end_at(link: LinkWish, vm: str) -> str:
     return next(end for end in link.ends if end.partition(":")[0] == vm)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labkit.errors import NoRoom
+from labkit.markup import counted
 from labkit.wish import Slice, VMWish
 
 OVERHEAD_MB = 64  # what QEMU takes beside the guest's memory, measured
@@ -70,13 +71,17 @@ def _check_sum(
     free = sum(host.memory_mb - others.get(host.name, NOTHING)[0] for host in usable)
     if needed > free and needed > sum(held.values()):
         where = usable[0].name if len(usable) == 1 else f"the {len(usable)} hosts in reach"
-        raise too_much(wish.name, f"its {len(wish.vms)} VMs need {needed} MB", where, needed, free)
+        count = len(wish.vms)
+        who = "its VM needs" if count == 1 else f"its {count} VMs need"
+        raise too_much(wish.name, f"{who} {needed} MB", where, needed, free, each=count > 1)
 
 
-def too_much(slice_name: str, sentence: str, where: str, needed: int, free: int) -> NoRoom:
+def too_much(
+    slice_name: str, sentence: str, where: str, needed: int, free: int, *, each: bool = True
+) -> NoRoom:
     return NoRoom(
         f"slice {slice_name!r} does not fit",
-        why=f"{sentence} of memory ({OVERHEAD_MB} MB each for QEMU included), "
+        why=f"{sentence} of memory ({OVERHEAD_MB} MB{' each' if each else ''} for QEMU included), "
         f"and {where} can give {max(free, 0)} MB",
         fix="Wish for fewer or smaller VMs, or delete what is not needed. Nothing was done.",
         needed=needed,
@@ -136,7 +141,7 @@ class _Room:
         if not host.reachable:
             return f"{host.name} cannot be reached"
         if cores > host.cores:
-            return f"{host.name} has {host.cores} cores, and {cores} are wished"
+            return f"{host.name} has {counted(host.cores, 'core')}, and {cores} are wished"
         if memory > self._memory[host.name]:
             left = max(self._memory[host.name], 0)
             return f"{host.name} has {left} MB of memory left, and {memory} are needed"

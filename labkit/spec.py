@@ -16,7 +16,7 @@ import yaml
 from labkit.errors import InvalidArgument, LabkitError
 from labkit.near import did_you_mean
 from labkit.wish import FileWish, LinkWish, Slice, VMWish
-from labkit.wish.links import IMPAIRMENTS, link_wish
+from labkit.wish.links import IMPAIRMENTS, link_wish, need_two
 from labkit.wish.refusal import refuse
 from labkit.wish.vms import VM_SETTINGS, vm_wish
 
@@ -90,8 +90,9 @@ def _link_dict(link: LinkWish) -> dict[str, Any]:
 def from_dict(value: object, *, name: str | None = None) -> Slice:
     """The wish that a dict describes; `name` is for a dict that has none of its own.
 
-    `vms` is a dict by name. `links` is a dict by name too, or a list, whose links may be nameless
-    and may be nothing but their two ends.
+    `vms` is a dict by name. `links` is a dict by name too, or a list, whose links may be nameless.
+    A link may be nothing but its ends, and an end only a VM: its first interface that no link
+    before has is taken.
     """
     with _lines_of(value):
         form = _keys(value, "wish", SLICE_KEYS)
@@ -103,7 +104,8 @@ def from_dict(value: object, *, name: str | None = None) -> Slice:
         if isinstance(links, list):
             return _with_listed_links(wish, links)
         links = _mapping(links, "links")
-        made_links = _each(links, _link)
+        taken: set[str] = set()
+        made_links = _each(links, lambda name, written: _link(wish, taken, name, written))
         with _lines_of(links):
             return wish.with_links(made_links)
 
@@ -143,7 +145,8 @@ def _file(path: str, written: object) -> FileWish:
     return FileWish(path, data, mode=int(mode, 8))
 
 
-def _link(name: str, written: object) -> LinkWish:
+def _link(wish: Slice, taken: set[str], name: str, written: object) -> LinkWish:
+    """A link of a dict by name; `taken` are the ends of those before it, and gets its own."""
     if isinstance(written, list):
         written = {"ends": written}
     form = dict(_keys(written, f"link {name!r}", LINK_KEYS))
@@ -153,7 +156,11 @@ def _link(name: str, written: object) -> LinkWish:
     sends = _mapping(form.pop("sends", None), f"link {name!r}: sends")
     for end, texts in sends.items():
         _keys(texts, f"link {name!r}: sends of {end}", IMPAIRMENTS)
-    return link_wish(name, tuple(ends), sends=sends, **form)
+    thing = f"link {name!r}"
+    need_two(tuple(ends), thing)
+    link = link_wish(name, wish.whole_ends(ends, taken, f"{thing}: end"), sends=sends, **form)
+    taken.update(link.ends)
+    return link
 
 
 def _with_listed_links(wish: Slice, links: list[Any]) -> Slice:
@@ -287,13 +294,13 @@ class _List(list[Any]):
 @contextmanager
 def _lines_of(form: object, key: object = None) -> Iterator[None]:
     """Notes in errors the line of what they are about, as far as it can be told from `form`:
-    that of `key`, or of the key that the error names."""
+    that of `key`, or else of the key that the error names."""
     try:
         yield
     except LabkitError as error:
         lines = form.lines if isinstance(form, _Dict | _List) else {}
         about = str(error.context.get("argument"))
-        named = [about.rpartition(": ")[2], str(error.context.get("value")), key]
+        named = [key, about.rpartition(": ")[2], str(error.context.get("value"))]
         named += [one for one in lines if about.startswith(f"link {one!r}")]
         for one in named:
             if one in lines:

@@ -8,6 +8,7 @@ from typing import Any
 from labkit.calls import Call, Facts
 from labkit.errors import CommandTimeout, ConnectionLost, StewardProblem
 from labkit.machine_problems import translated
+from labkit.markup import counted_were
 
 
 class CallStream:
@@ -69,9 +70,11 @@ class CallStream:
         if "from" in facts:
             self.position = facts["from"] + len(data)
         if facts.get("refused"):
-            return notice(f"{facts['refused']} bytes were not taken: the guest does not read")
+            return notice(
+                f"{counted_were(facts['refused'], 'byte')} not taken: the guest does not read"
+            )
         if facts.get("skipped"):
-            return notice(f"{facts['skipped']} bytes were not kept") + data
+            return notice(f"{counted_were(facts['skipped'], 'byte')} not kept") + data
         return data
 
 

@@ -132,6 +132,10 @@ class CommandContract:
         assert (result.returncode, result.stdout, result.stderr) == (3, b"out\n", b"err\n")
         with pytest.raises(CommandFailed, match="failed on h1: status 3, err"):
             result.check()
+        with pytest.raises(CommandFailed) as caught:
+            net.h1.guest.run("false", check=True)
+        assert (caught.value.what, caught.value.why) == ("'false' failed on h1", "status 1")
+        assert caught.value.context["result"].returncode == 1
 
     def test_arguments_reach_the_program_unchanged(self, net: Net) -> None:
         words = ["a b'c\"d$HOME;`x`\\n\ttab\nnew é €", "", "--", "*"]

@@ -96,6 +96,9 @@ class MemoryEngine:
     def remove(self, belonging: Belonging) -> None:
         self.lost_and_found.remove(belonging)
 
+    def check(self, plan: Plan) -> None:
+        pass
+
     def prepare(self, plan: Plan, tell: Listener) -> None:
         self.prepared.append(plan)
 

@@ -20,6 +20,7 @@ from labkit.cli.completing import complete_links
 from labkit.cli.interrupting import noted_interrupts
 from labkit.cli.labs import find_links, lab_of, profile_option
 from labkit.errors import TransferError
+from labkit.markup import counted
 
 if TYPE_CHECKING:
     from labkit.captures import Capture
@@ -96,7 +97,7 @@ def capture(
             seen = follow(running, asked, file, None if quiet else lines, seconds, count)
     place = f", in {output}" if output not in (None, "-") else ""
     lost = f"; {running.dropped} more came too fast to be kept" if running.dropped else ""
-    show.note(f"{seen} packets{place}{lost}.")
+    show.note(f"{counted(seen, 'packet')}{place}{lost}.")
 
 
 def follow(

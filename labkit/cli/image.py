@@ -13,6 +13,7 @@ from labkit.cli import show
 from labkit.cli.labs import as_json
 from labkit.errors import UnknownImage
 from labkit.events import Event, ImageBuildStage, ImageBuilt, PackageProgress
+from labkit.markup import counted
 from labkit.progress import STAGES
 
 if TYPE_CHECKING:
@@ -172,7 +173,8 @@ def _say_built(built: MicroImage, progress: BuildProgress) -> None:
     how = "was there already" if progress.cached else f"built in {progress.seconds:.1f} s"
     show.say(
         f"[bold]{built.name}[/bold] {how}: {built.folder} ({show.size(built.size)}, "
-        f"{len(built.packages)} packages); a VM needs {built.memory_mib} MiB of memory for it"
+        f"{counted(len(built.packages), 'package')}); "
+        f"a VM needs {built.memory_mib} MiB of memory for it"
     )
     for path, digest in (
         (built.kernel, built.kernel_sha256),

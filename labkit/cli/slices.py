@@ -215,7 +215,7 @@ def down(name: str, yes: bool, as_json: bool, profile: str | None) -> None:
     with lab_of(profile) as lab:
         net = known_slice(lab, name)
         held = len(net.record.allocation.everyone)
-        question = f"End {held} VMs of slice {name}, with all that is on their disks?"
+        question = f"End {counted(held, 'VM')} of slice {name}, with all that is on their disks?"
         gone = not held or asked(question, yes=yes, default=False)
         if gone:
             _delete(net, name)
@@ -290,7 +290,7 @@ def _show_plan(name: str, plan: Plan, most: int = MOST_STEPS) -> None:
 
     show.frame(f"Plan for {name}", plan_frame(plan).head(most), PLAN_SHOWN)
     if len(plan.steps) > most:
-        show.say(f"[dim]… and {len(plan.steps) - most} more steps[/dim]")
+        show.say(f"[dim]… and {counted(len(plan.steps) - most, 'more step')}[/dim]")
 
 
 def _whole_plan(lab: Lab, wish: Slice) -> Plan:

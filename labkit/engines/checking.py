@@ -10,6 +10,7 @@ from labkit.check_states import BAD, NOTE, OK
 from labkit.engines.engine import Check
 from labkit.errors import LabError, ProgramMissing, SystemImageDamaged
 from labkit.events import Listener
+from labkit.markup import counted
 from labkit.programs import qemu
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Checker:
 
     def _places(self, facts: dict[str, Any]) -> Iterator[Check]:
         memory, free = facts["memory"] >> 20, facts["available"] >> 20
-        detail = f"{facts['cores']} cores, {memory} MB, {free} MB of it free"
+        detail = f"{counted(facts['cores'], 'core')}, {memory} MB, {free} MB of it free"
         if free < LEAST_MB:
             yield self._bad("size", detail, "End what is not needed: labkit ls, labkit down.")
         else:

@@ -108,6 +108,10 @@ class Engine(Protocol):
     def survey(self) -> tuple[Survey, ...]:
         """The run folders of all slices on all hosts that can be reached."""
 
+    def check(self, plan: Plan) -> None:
+        """Raise what `prepare` would of a plan that cannot be done whatever is made ready for it;
+        builds nothing, touches nothing, asks no host."""
+
     def prepare(self, plan: Plan, tell: Listener) -> None:
         """See to it that all the plan needs is there; raises before anything of it is done."""
 

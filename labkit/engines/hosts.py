@@ -194,6 +194,12 @@ class HostsEngine:
 
     # doing
 
+    def check(self, plan: Plan) -> None:
+        starts = [step.machine for step in plan.steps if isinstance(step, StartMachine)]
+        for machine in starts:
+            if machine.disk_gb is None:
+                self._images.check(machine.image)
+
     def prepare(self, plan: Plan, tell: Listener) -> None:
         starts = [step for step in plan.steps if isinstance(step, StartMachine)]
         for host in dict.fromkeys(step.host for step in starts):

@@ -30,6 +30,9 @@ class SystemImages(Protocol):
     def find(self, host: str, name: str) -> SystemImage | None:
         """The image on that host if it is there. Raises `SystemImageDamaged`."""
 
+    def check(self, name: str) -> None:
+        """Raise `UnknownImage` for one that is not there and that `ensure` cannot make."""
+
 
 class LocalSystemImages:
     """The images in this user's data directory, for a host that is this machine."""
@@ -43,6 +46,9 @@ class LocalSystemImages:
             return None
         micro.check_whole(found)
         return _usable(found)
+
+    def check(self, name: str) -> None:
+        micro.check_known(name)
 
 
 class SimulatedSystemImages:
@@ -61,6 +67,9 @@ class SimulatedSystemImages:
 
     def find(self, host: str, name: str) -> SystemImage | None:
         return self.ensure(host, name, ignore)
+
+    def check(self, name: str) -> None:
+        micro.check_known(name)  # as it will be where the same wish is deployed for real
 
 
 def _usable(image: MicroImage) -> SystemImage:

@@ -66,7 +66,7 @@ def look_ahead(engine: Engine, store: Store, name: str) -> Outlook:
     record, taken = store.look(name)
     seen = engine.observe(slice_id(record), record.allocation)
     allocation = _allocated(record, taken, _hosts(engine, record.wish), seen)
-    return _outlook(record, record.wish, allocation, seen)
+    return _checked(engine, _outlook(record, record.wish, allocation, seen))
 
 
 def look_back(record: Record, seen: Observed) -> Plan:
@@ -89,7 +89,7 @@ def preview(engine: Engine, store: Store, wish: Slice) -> Plan:
         record, taken, seen = Record(0, "", 0, wish, allocation, ""), store.taken(), NOTHING_THERE
     record = replace(record, wish=wish)
     allocation = _allocated(record, taken, _hosts(engine, wish), seen)
-    return _outlook(record, wish, allocation, seen).plan
+    return _checked(engine, _outlook(record, wish, allocation, seen)).plan
 
 
 def converge(
@@ -139,7 +139,7 @@ def _reserve(engine: Engine, store: Store, lease: Lease, aim: Aim, *, is_first: 
         store.settle(lease)
     hosts = _hosts(engine, record.wish)
     record = store.reserve(lease, lambda found, taken: _allocated(found, taken, hosts, seen))
-    return _outlook(record, aim(record), record.allocation, seen)
+    return _checked(engine, _outlook(record, aim(record), record.allocation, seen))
 
 
 def _hosts(engine: Engine, wish: Slice) -> tuple[Host, ...]:
@@ -168,6 +168,12 @@ def _as_seen(host: Host, seen: Observed) -> Host:
 def _outlook(record: Record, wish: Slice, allocation: Allocation, seen: Observed) -> Outlook:
     promised = promise(_with_files(wish), allocation)
     return Outlook(record, allocation, promised, seen, plan(promised, seen))
+
+
+def _checked(engine: Engine, outlook: Outlook) -> Outlook:
+    """What cannot be done is refused when it is planned, not half way through it."""
+    engine.check(outlook.plan)
+    return outlook
 
 
 def _with_files(wish: Slice) -> Slice:

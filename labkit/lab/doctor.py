@@ -17,6 +17,7 @@ from labkit.events import Listener
 from labkit.frames import report
 from labkit.lab.converging import slice_id
 from labkit.lab.tables import DOCTOR_COLUMNS, vm_states
+from labkit.markup import counted, counted_were
 from labkit.observed import OFF, Observed
 from labkit.store import Record, Store
 from labkit.store.database import FILE as STORE_FILE
@@ -28,7 +29,7 @@ def examine(engine: Engine, store: Store, tell: Listener) -> tuple[Check, ...]:
     """Hosts, store, slices and orphans."""
     checks = list(engine.checks(tell))
     names = store.names()
-    checks.append(Check(HERE, "store", OK, f"{store.path}, {len(names)} slices"))
+    checks.append(Check(HERE, "store", OK, f"{store.path}, {counted(len(names), 'slice')}"))
     for name in names:
         record = store.get(name)
         seen = engine.observe(slice_id(record), record.allocation)
@@ -133,12 +134,15 @@ def slice_checks(
         elif ended:
             yield Check(host, about, NOTE, f"ended: {', '.join(ended)}", again)
         elif mine:
-            yield Check(host, about, OK, f"{running} of {len(mine)} VMs run")
+            all_of_it = counted(len(mine), "VM")
+            verb = "runs" if len(mine) == 1 else "run"
+            yield Check(host, about, OK, f"{running} of {all_of_it} {verb}")
         else:
             yield Check(host, about, OK, "nothing of it is deployed")
         yield from _folder_checks(host, record, seen, advice, can_be_served=bool(there))
     if interrupted:
-        detail = f"{interrupted} steps were begun and not ended, or go on"
+        goes = "goes" if interrupted == 1 else "go"
+        detail = f"{counted_were(interrupted, 'step')} begun and not ended, or {goes} on"
         yield Check(HERE, about, NOTE, detail, f"Go on: {advice.deploy}")
 
 

@@ -147,6 +147,7 @@ def vm_facts(vm: LabVM) -> list[tuple[str, str]]:
     place = next((p for p in vm.slice.record.allocation.vms if p.name == vm.name), None)
     rows = [
         ("flavor", f"{wish.flavor}: {size_words(wish.size.cores, wish.size.memory_mb)}"),
+        ("image", wish.image or ""),
         ("addresses", " ".join(f"{name}={address}" for name, address in wish.addresses)),
         ("internet", (place.address if place else "yes") or "yes" if wish.internet else ""),
         ("routes", "; ".join(map(str, wish.routes))),
@@ -206,6 +207,7 @@ def lab_bundle(lab: Lab) -> Bundle:
 
 def _vm_words(vm: VMWish) -> str:
     traits = [name for name in ("internet", "forwarding") if getattr(vm, name)]
+    traits += [f"image {vm.image}"] if vm.image else []
     return " ".join([*(f"{name}={address}" for name, address in vm.addresses), *traits])
 
 

@@ -33,10 +33,10 @@ class LabVM:
         if self.name not in self._slice:
             return f"<VM {self.name}: removed from slice {self._slice.name}>"
         wish = self.wish
+        image = f"image {wish.image}" if wish.image else ""
         addresses = " ".join(f"{interface}={address}" for interface, address in wish.addresses)
-        return (
-            f"<VM {self.name}: {self.state}, {wish.flavor}{f', {addresses}' if addresses else ''}>"
-        )
+        facts = filter(None, [self.state, wish.flavor, image, addresses])
+        return f"<VM {self.name}: {', '.join(facts)}>"
 
     def _repr_mimebundle_(self, **_options: Any) -> Bundle:
         return reprs.vm_bundle(self)

@@ -28,7 +28,14 @@ and luajit; all programs are in ``/usr/bin``, which ``/bin`` and ``/sbin`` are l
 from __future__ import annotations
 
 from labkit.micro.build import build_micro, ensure, refresh_lock
-from labkit.micro.image import MICRO, MicroImage, find_micro, list_micro, remove_micro
+from labkit.micro.image import (
+    MICRO,
+    MicroImage,
+    check_known,
+    find_micro,
+    list_micro,
+    remove_micro,
+)
 from labkit.micro.whole import check_whole
 
 __all__ = [
@@ -36,6 +43,7 @@ __all__ = [
     "MICRO",
     "MicroImage",
     "build_micro",
+    "check_known",
     "check_whole",
     "ensure",
     "find_micro",

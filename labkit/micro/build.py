@@ -25,6 +25,7 @@ from labkit.micro.image import (
     MICRO,
     RECORD_FILE,
     MicroImage,
+    check_known,
     current_lock,
     find_micro,
     has_installed,
@@ -33,7 +34,6 @@ from labkit.micro.image import (
     load,
     own_lock,
     shipped_lock,
-    unknown,
 )
 from labkit.micro.packages import Lock, write_lock
 from labkit.micro.shelf import Shelf
@@ -55,8 +55,7 @@ def ensure(
     if image is not None:
         check_whole(image, folder)
         return image
-    if name != MICRO and own_lock(images_folder(folder) / name) is None:
-        raise unknown(name, "it was never built here, and no installed package has it")
+    check_known(name, folder)
     with _installing_is_said(name):
         return build_micro(folder, name=name, on_event=on_event)
 

@@ -16,6 +16,7 @@ from typing import BinaryIO, NoReturn
 
 from labkit.errors import DiskFull, MirrorUnreachable, PackageInvalid, PackageMissing
 from labkit.events import Listener, PackageProgress
+from labkit.markup import counted
 from labkit.micro.packages import Package
 from labkit.micro.sources import Mirror
 
@@ -125,7 +126,7 @@ def _chunks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
     except (http.client.HTTPException, OSError) as error:
         _unreachable(url, f"the connection broke: {error}", error)
     if response.length:  # reading in parts, an early end is no error by itself
-        _unreachable(url, f"the connection ended {response.length} bytes too early")
+        _unreachable(url, f"the connection ended {counted(response.length, 'byte')} too early")
 
 
 def _unreachable(url: str, why: str, cause: Exception | None = None) -> NoReturn:

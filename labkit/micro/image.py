@@ -20,6 +20,7 @@ from labkit.errors import PackageInvalid, UnknownImage
 from labkit.micro import layers
 from labkit.micro.fetch import exclusive
 from labkit.micro.packages import Lock, Package, read_lock, write_lock
+from labkit.near import did_you_mean
 
 BUILDER = 2  # counts changes of the builder that change what it makes of the same inputs
 MICRO = "micro"
@@ -77,27 +78,43 @@ def find_micro(folder: Path | None = None, *, name: str = MICRO) -> MicroImage |
 def list_micro(folder: Path | None = None) -> tuple[MicroImage, ...]:
     """All images that `find_micro` finds, by name."""
     home = images_folder(folder)
-    names = {path.parents[1].name for path in home.glob(f"*/*/{RECORD_FILE}")}
-    names |= {point.name for point in _entry_points()}
-    found = (find_micro(folder, name=name) for name in sorted(names))
+    found = (find_micro(folder, name=name) for name in sorted(_names(home)))
     return tuple(image for image in found if image is not None)
+
+
+def check_known(name: str, folder: Path | None = None) -> None:
+    """Raise `UnknownImage` for an image that is not there and cannot be made by itself; nothing
+    is made. "micro" can always be made, and so can what was built before."""
+    home = images_folder(folder)
+    if name == MICRO or own_lock(home / rules.name(name)) is not None:
+        return
+    if find_micro(folder, name=name) is None:
+        raise unknown(name, "it was never built here, and no installed package has it", folder)
+
+
+def _names(home: Path) -> set[str]:
+    """The images that were built here or installed, for whatever version of labkit."""
+    built = {path.parents[1].name for path in home.glob(f"*/*/{RECORD_FILE}")}
+    return built | {point.name for point in _entry_points()}
 
 
 def remove_micro(folder: Path | None = None, *, name: str) -> None:
     """Remove what was built under this name; machines that run it are not touched."""
     home = images_folder(folder) / rules.name(name)
     if not home.is_dir():
-        raise unknown(name, "no image of this name was built here")
+        raise unknown(name, "no image of this name was built here", folder)
     with exclusive(home / "lock"):
         shutil.rmtree(home)
 
 
-def unknown(name: str, why: str) -> UnknownImage:
+def unknown(name: str, why: str, folder: Path | None = None) -> UnknownImage:
     """The error for a system image that is not there and cannot be made by itself."""
+    build = f"Make it with: labkit image build {name} --add PACKAGE"
+    others = sorted({MICRO, *_names(images_folder(folder))} - {name})
     return UnknownImage(
         f"there is no system image {name!r}",
         why=why,
-        fix=f"Make it with: labkit image build {name} --add PACKAGE",
+        fix=did_you_mean(name, others, build),
         image=name,
     )
 

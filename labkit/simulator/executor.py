@@ -6,13 +6,13 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from labkit import remote, rules
-from labkit.errors import TransferError
 from labkit.executor import (
     DEFAULT_TIMEOUT,
     BaseExecutor,
     Connection,
     Result,
     Stream,
+    check_transfer,
     output_too_large,
     show,
     timed_out,
@@ -196,11 +196,11 @@ class SimulatedExecutor(BaseExecutor):
 
     def put(self, host: str, path: str, data: bytes, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         command = self._check(host, ("put", path), timeout)
-        _transferred("write", path, self._run(host, command, data, timeout, put_file))
+        check_transfer("write", path, self._run(host, command, data, timeout, put_file))
 
     def get(self, host: str, path: str, *, timeout: float = DEFAULT_TIMEOUT) -> bytes:
         command = self._check(host, ("get", path), timeout)
-        return _transferred("read", path, self._run(host, command, b"", timeout, get_file))
+        return check_transfer("read", path, self._run(host, command, b"", timeout, get_file))
 
     def close(self) -> None:
         """Close the executor and its streams; again is fine. The workers' files stay."""
@@ -291,10 +291,3 @@ def _work(
     return Result(
         command, running.status, bytes(stdout.data), bytes(stderr.data), seconds, worker.name
     )
-
-
-def _transferred(verb: str, path: str, result: Result) -> bytes:
-    if result.ok:
-        return result.stdout
-    said = result.error_text.strip().rpartition(": ")[2]
-    raise TransferError(f"cannot {verb} {path} on {result.host}", why=said, path=path)

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator
 from typing import BinaryIO
 
 from labkit import rules
+from labkit.markup import counted
 from labkit.model import FLAVORS
 from labkit.simulator import qcow2_files
 from labkit.simulator.clock import Clock
@@ -30,7 +31,7 @@ class SimulatedManager:
             self.add_base(flavor.image, BASE_SIZES[name], DATA_CLUSTERS[name])
 
     def __repr__(self) -> str:
-        return f"<SimulatedManager {len(self.paths())} files>"
+        return f"<SimulatedManager {counted(len(self.paths()), 'file')}>"
 
     def paths(self) -> list[str]:
         """The paths of all files."""

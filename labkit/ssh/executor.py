@@ -15,7 +15,7 @@ from pathlib import Path
 import paramiko
 
 from labkit import rules
-from labkit.errors import ClosedError, TransferError, WorkerError, WorkerUnreachable
+from labkit.errors import ClosedError, WorkerError, WorkerUnreachable
 from labkit.executor import (
     DEFAULT_TIMEOUT,
     BaseExecutor,
@@ -23,6 +23,7 @@ from labkit.executor import (
     ManagerFiles,
     Result,
     Stream,
+    check_transfer,
 )
 from labkit.ssh.command import Broken, Command
 from labkit.ssh.connection import Connection, Login, Wait, connect
@@ -132,12 +133,12 @@ class RemoteExecutor(BaseExecutor):
         self._check(host, ("put", path), timeout)
         part = f"{os.getpid()}-{self._token}-{next(self._numbers)}"
         command = ("sh", "-c", _PUT, "put", path, part)
-        self._transfer("write", path, self.run(host, command, stdin=data, timeout=timeout))
+        check_transfer("write", path, self.run(host, command, stdin=data, timeout=timeout))
 
     def get(self, host: str, path: str, *, timeout: float = DEFAULT_TIMEOUT) -> bytes:
         self._check(host, ("get", path), timeout)
         result = self.run(host, ("sh", "-c", _GET, "get", path), timeout=timeout)
-        self._transfer("read", path, result)
+        check_transfer("read", path, result)
         return result.stdout
 
     def close(self) -> None:
@@ -208,16 +209,6 @@ class RemoteExecutor(BaseExecutor):
     def _forget_stream(self, stream: RemoteStream) -> None:
         with self._lock:
             self._streams.discard(stream)
-
-    def _transfer(self, verb: str, path: str, result: Result) -> None:
-        if result.ok:
-            return
-        said = result.error_text.strip().rpartition("\n")[2]
-        raise TransferError(
-            f"cannot {verb} {path} on {result.host}",
-            why=said.rpartition(": ")[2] or f"status {result.returncode}",
-            path=path,
-        )
 
 
 @dataclass(slots=True)

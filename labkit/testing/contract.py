@@ -244,8 +244,9 @@ class FileContract(ContractFixtures):
         assert there.check().stdout == b"at home"
 
     def test_a_missing_file(self, executor: Executor, host: str, folder: str) -> None:
-        with pytest.raises(TransferError, match="No such file"):
+        with pytest.raises(TransferError, match="No such file") as caught:
             executor.get(host, f"{folder}/absent")
+        assert caught.value.fix == f"Correct the path, or what is there on {host}."
 
     def test_a_folder_is_no_file(self, executor: Executor, host: str, folder: str) -> None:
         with pytest.raises(TransferError, match=r"[Dd]irectory"):
@@ -256,8 +257,9 @@ class FileContract(ContractFixtures):
     def test_a_file_that_cannot_be_written(
         self, executor: Executor, host: str, folder: str
     ) -> None:
-        with pytest.raises(TransferError, match="cannot write"):
+        with pytest.raises(TransferError, match="cannot write") as caught:
             executor.put(host, f"{folder}/no/such/folder", b"x")
+        assert caught.value.fix == f"Correct the path, or what is there on {host}."
 
     def test_a_path_with_a_zero_byte_is_refused(self, executor: Executor, host: str) -> None:
         with pytest.raises(UsageError):

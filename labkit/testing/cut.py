@@ -88,6 +88,9 @@ class CutEngine:
     def survey(self) -> tuple[Survey, ...]:
         return self._engine.survey()
 
+    def check(self, plan: Plan) -> None:
+        self._engine.check(plan)
+
     def prepare(self, plan: Plan, tell: Listener) -> None:
         self._engine.prepare(plan, tell)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -103,7 +103,7 @@ class Slice:
         An end may be only a VM's name: its first free interface is taken.
         """
         need_two(ends, f"link {name!r}" if name else "a link")
-        whole = tuple(self._whole_end(end) for end in ends)
+        whole = self.whole_ends(ends, {end for link in self.links for end in link.ends})
         link = link_wish(name or self._link_name(whole), whole, **settings)
         return self.with_links([link])
 
@@ -165,16 +165,22 @@ class Slice:
         vms = {vm.name: vm for vm in self.vms}
         return tuple(_advise(link, vms) for link in self.links if _advise(link, vms))
 
-    def _whole_end(self, end: str) -> str:
+    def whole_ends(
+        self, ends: Iterable[str], taken: Set[str], thing: str = "end of a link"
+    ) -> tuple[str, ...]:
+        """Ends with their interfaces: one that is only a VM's name gets the VM's first that is not
+        `taken`; `thing` is what errors call an end."""
+        return tuple(self._whole_end(end, taken, thing) for end in ends)
+
+    def _whole_end(self, end: str, taken: Set[str], thing: str) -> str:
         if not isinstance(end, str) or ":" in end:
             return end
         vm = self[end]
-        taken = {end for link in self.links for end in link.ends}
         whole = (f"{end}:{interface}" for interface in data_interfaces(vm.interfaces))
         free = next((one for one in whole if one not in taken), None)
         if free is None:
             rule = f"all interfaces of {end} are in links (interfaces={vm.interfaces})"
-            refuse("end of a link", end, rule, "Give the VM more interfaces.")
+            refuse(thing, end, rule, "Give the VM more interfaces.")
         return free
 
     def _link_name(self, ends: tuple[str, ...]) -> str:

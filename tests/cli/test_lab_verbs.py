@@ -48,6 +48,15 @@ def test_a_plan_saves_nothing_and_a_slip_makes_no_slice(say: Say, routed: str, s
     assert sim.store.names() == ()
 
 
+def test_a_plan_refuses_an_image_there_is_none_of(say: Say, tmp_path: Path) -> None:
+    file = tmp_path / "slip.yaml"
+    file.write_text("vms: {h4: {image: ubunto}}\n")
+    for verb in ("plan", "up"):
+        said = say(verb, str(file))
+        assert (said.code, said.out) == (2, "")
+        assert "there is no system image 'ubunto'" in said.err
+
+
 def test_a_file_that_changes_is_made_so(say: Say, routed: str, golden: Golden) -> None:
     say("up", routed)
     path = Path(routed)

@@ -120,6 +120,9 @@ def test_tables_of_sentences_show_them_whole() -> None:
     assert "✗ bad" in html
     assert bad.replace("<b>", "&lt;b&gt;") in html
     assert text.endswith("and 40 more rows; .to_string() shows all")
+    columns = dict.fromkeys(rows[0], "string")
+    one_more = repr(report(rows[:61], columns, nothing=""))
+    assert one_more.endswith("and 1 more row; .to_string() shows all")
     assert sum(line.startswith("ok") for line in lines) == 60 - 1
     assert len(table.to_string().splitlines()) == 1 + 100
     assert isinstance(table, pd.DataFrame)

@@ -44,7 +44,14 @@ def test_a_lab_in_order_has_nothing_bad(lab: MemoryLab, net: LabSlice) -> None:
     assert set(found["state"]) == {"ok"}
     assert rows(found, "slice net") == [("ok", "2 of 2 VMs run", "")]
     ((_, detail, _),) = rows(found, "store")
-    assert str(lab.store.path) in detail
+    assert detail == f"{lab.store.path}, 1 slice"
+
+
+def test_one_is_not_told_as_many(lab: MemoryLab) -> None:
+    lab.slice("net").add_vm("a")
+    assert repr(lab.slice("net")).startswith("slice net: 1 VM (1 absent), 0 links")
+    lab.slice("net").deploy()
+    assert rows(lab.doctor(), "slice net") == [("ok", "1 of 1 VM runs", "")]
 
 
 def test_what_was_promised_and_is_lost_is_bad(lab: MemoryLab, net: LabSlice) -> None:
@@ -89,7 +96,7 @@ def test_fault_25_work_that_was_interrupted_is_told(lab: MemoryLab, net: LabSlic
         lab.store.begin(lease, "start machine", "a", "here", "it is new")
     ((state, detail, fix),) = rows(lab.doctor(), "slice net")[1:]
     assert state == "note"
-    assert "1 steps were begun" in detail
+    assert "1 step was begun and not ended, or goes on" in detail
     assert "labkit up net" in fix
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from labkit import steward
 from labkit.engines import HostsEngine
-from labkit.errors import ConnectionLost, ProgramMissing, UsageError, WorkerUnreachable
+from labkit.errors import (
+    ConnectionLost,
+    ProgramMissing,
+    UnknownImage,
+    UsageError,
+    WorkerUnreachable,
+)
 from labkit.lab import Lab, LabSlice
 from labkit.machines import Machines
 from memory_lab import MemoryLab
@@ -22,6 +29,12 @@ HOST = "localhost"
 def lab() -> Iterator[Lab]:
     with Lab("sim") as lab:
         yield lab
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LABKIT_DATA_DIR", str(tmp_path / "data"))
+    return tmp_path / "data"
 
 
 @pytest.fixture
@@ -125,3 +138,46 @@ def test_a_result_reads_like_a_terminal(net: LabSlice) -> None:
     shown = repr(net["a"].run("hostname; cat /missing"))
     assert shown.splitlines()[0].startswith("$ hostname; cat /missing  (status 1, a, ")
     assert shown.splitlines()[1:3] == ["a", "stderr:"]
+
+
+@pytest.mark.parametrize("name", ["net", "another"])
+def test_an_unknown_image_is_refused_when_it_is_planned(lab: Lab, net: LabSlice, name: str) -> None:
+    net.deploy()
+    wanted = lab.slice(name)
+    wanted.add_vm("h4", image="ubunto")
+    before = len(lab.simulator.transcript)
+    looks: list[Callable[[], object]] = [wanted.plan, lambda: lab.preview(wanted.wish)]
+    for look in (*looks, wanted.deploy):
+        with pytest.raises(UnknownImage, match="there is no system image 'ubunto'") as caught:
+            look()
+        assert caught.value.fix == "Make it with: labkit image build ubunto --add PACKAGE"
+    asked = [str(entry.command) for entry in lab.simulator.transcript[before:]]
+    assert not [line for line in asked if "qemu" in line or "mkdir" in line]
+    assert wanted.states["h4"] == "absent"
+    assert net.states["a"] == "running"
+    wanted.change_vm("h4", image="micro")
+    wanted.deploy()
+    assert wanted.states["h4"] == "running"
+
+
+def test_an_image_with_a_slip_in_its_name_is_told_the_right_one(net: LabSlice) -> None:
+    net.add_vm("h4", image="micor")
+    with pytest.raises(UnknownImage) as caught:
+        net.plan()
+    assert caught.value.fix == "Did you mean 'micro'?"
+
+
+def test_what_runs_is_planned_whether_its_image_is_still_there_or_not(
+    lab: Lab, data_folder: Path
+) -> None:
+    own = data_folder / "micro" / "mine" / "micro.lock.json"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(resources.files("labkit.micro").joinpath("micro.lock.json").read_bytes())
+    net = lab.slice("net")
+    net.add_vm("a", image="mine")
+    net.deploy()
+    own.unlink()
+    assert net.plan().empty
+    net.add_vm("b", image="mien")
+    with pytest.raises(UnknownImage, match="'mien'"):
+        net.plan()

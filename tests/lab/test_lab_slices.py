@@ -109,6 +109,10 @@ def test_a_slice_is_a_collection_of_its_vms(lab: MemoryLab) -> None:
     )
     assert "a" in repr(net)
     assert repr(net["b"]) == "<VM b: absent, micro, eth1=10.0.0.2/24>"
+    net.change_vm("b", image="mine")
+    assert repr(net["b"]) == "<VM b: absent, micro, image mine, eth1=10.0.0.2/24>"
+    assert "image mine" in repr(net)
+    assert "mine" in net["b"]._repr_mimebundle_()["text/html"]
     assert repr(lab) == "<Lab memory; slices: net>"
     assert repr(net.get_link("a-b")).endswith(": absent>")
 

@@ -304,6 +304,9 @@ def test_the_scripted_faults_can_be_read(executor: SimulatedExecutor) -> None:
 def test_a_part_file_is_not_there_when_put_fails(executor: SimulatedExecutor) -> None:
     files = executor.worker(HOST).files
     files.capacity = files.capacity - files.free
-    with pytest.raises(TransferError, match="No space left"):
+    with pytest.raises(TransferError, match="No space left") as caught:
         executor.put(HOST, "~/x", b"data")
+    assert (
+        caught.value.fix == f"Free space on {HOST} (df shows where there is none), then try again."
+    )
     assert files.names("~") == []

@@ -160,6 +160,11 @@ def test_fault_31_a_wish_that_does_not_fit_is_refused_with_the_sum() -> None:
     assert caught.value.context == {"needed": needed, "free": 500}
 
 
+def test_a_wish_of_one_vm_that_does_not_fit_is_told_as_one() -> None:
+    with pytest.raises(NoRoom, match=r"its VM needs 192 MB of memory \(64 MB for QEMU included\)"):
+        allocate(Slice("s").with_vm("a"), empty("s", SLICE_UUID), [Host("h", 2, memory_mb=100)])
+
+
 def test_fault_31_what_other_slices_have_counts() -> None:
     host = [Host("laptop", cores=2, memory_mb=1000)]
     taken = Taken(memory_mb={"laptop": 600})
@@ -180,6 +185,7 @@ def test_fault_31_what_runs_already_is_never_refused_but_growth_is() -> None:
     ("vm", "host", "why"),
     [
         (VMWish(name="a", cores=4), Host("h", 2, 9999), "h has 2 cores, and 4 are wished"),
+        (VMWish(name="a", cores=4), Host("h", 1, 9999), "h has 1 core, and 4 are wished"),
         (VMWish(name="a"), Host("h", 2, 9999, reachable=False), "does not fit"),
         (VMWish(name="a", host="x"), Host("h", 2, 9999), "there is no host 'x'; the hosts are h"),
         (

@@ -265,6 +265,7 @@ def test_nothing_and_one_are_pictures_too() -> None:
 
 def test_the_text() -> None:
     wish = two_hosts_and_a_router().with_changed_link("h1-r", sends={"r:eth1": {"loss": "1%"}})
+    assert topology_text(Slice("s").with_vm("a")).startswith("slice s: 1 VM, 0 links\n")
     assert topology_text(wish) == (
         "slice net: 3 VMs, 2 links\n"
         "  h1  micro  eth1=10.0.1.2/24\n"

@@ -78,6 +78,43 @@ def test_links_may_be_a_list_and_nameless() -> None:
     assert wish.links[1].impairments[1][1].texts() == {"delay": "5ms", "loss": "1%"}
 
 
+def test_ends_may_be_only_vms_in_a_dict_of_links_too() -> None:
+    text = """
+    vms: {h1: , h2: , r: {interfaces: 3}}
+    links:
+      left: [h1, r]
+      right: {ends: [r:eth2, h2], delay: 5ms, sends: {h2:eth1: {loss: 1%}}}
+    """
+    wish = spec.from_yaml(text, name="s")
+    assert [(link.name, link.ends) for link in wish.links] == [
+        ("left", ("h1:eth1", "r:eth1")),
+        ("right", ("r:eth2", "h2:eth1")),
+    ]
+    assert wish.links[1].impairments[1][1].texts() == {"delay": "5ms", "loss": "1%"}
+    assert spec.from_yaml(spec.to_yaml(wish)) == wish
+
+
+@given(wishes(), st.data())
+def test_named_links_take_the_interfaces_that_listed_ones_take(
+    wish: Slice, data: st.DataObject
+) -> None:
+    form = spec.to_dict(wish)
+    for link in form["links"].values():
+        link.pop("sends", None)
+        bare = data.draw(st.sets(st.sampled_from(link["ends"])))
+        link["ends"] = [e.partition(":")[0] if e in bare else e for e in link["ends"]]
+    listed = {**form, "links": [{"name": name, **one} for name, one in form["links"].items()]}
+    jsonschema.validate(form, schema())
+    assert _read(form) == _read(listed)
+
+
+def _read(form: object) -> Slice | None:
+    try:
+        return spec.from_dict(form)
+    except InvalidArgument:  # an interface that a later link names was free before it
+        return None
+
+
 def test_anchors_serve_as_templates() -> None:
     text = "vms:\n  a: &router {interfaces: 2, forwarding: true}\n  b: {<<: *router, interfaces: 3}"
     wish = spec.from_yaml(text, name="s")
@@ -119,6 +156,10 @@ def test_a_slip_is_told_with_its_place(text: str, words: str) -> None:
         ("vms: {a: , b: }\nlinks:\n  l:\n    ends: [a:eth1, b:eth1]\n    loss: x", "line 5: link"),
         ("vms: {a: , b: }\nlinks:\n  - [a, b]\n  - [a, q]", "lab.yaml, line 4: "),
         ("vms: {a: , b: }\nlinks:\n  x: [a:eth1, q:eth1]", "lab.yaml, line 3: link 'x': end"),
+        ("vms: {a: , b: }\nlinks:\n  x: [a, q]", "lab.yaml, line 3: slice 's' has no VM 'q'"),
+        ("vms: {a: , b: }\nlinks:\n  x: [a, b]\n  y: [a, b]", "line 4: link 'y': end is 'a': all"),
+        ("vms: {a: , b: }\nlinks:\n  q: [a, b]\n  y: [q, a]", "line 4: slice 's' has no VM 'q'"),
+        ("vms: {a: }\nlinks: {x: [a]}", "line 2: link 'x' has only the end 'a'"),
         ("vms: {a: }\nlinks:\n- [a]", "lab.yaml, line 3: a link has only the end 'a'"),
         ("name: [x]", "lab.yaml, line 1: name of a slice"),
         ("", "lab.yaml is empty: "),

@@ -8,6 +8,7 @@ from typing import Any
 
 from labkit import flavors
 from labkit.errors import UsageError
+from labkit.markup import counted
 from labkit.spec import to_yaml
 from labkit.templates import TEMPLATES, template
 from labkit.wish import Slice
@@ -343,7 +344,7 @@ def _use_template(state: EditorState, message: Message) -> Answer:
     wish = template(name, count if isinstance(count, int) else 0, state.wish.name)
     state.epoch += 1
     undo = " Undo brings back what was there." if state.draft.vms else ""
-    said = f"{TEMPLATES[name].title} of {len(wish.vms)} VMs.{undo}"
+    said = f"{TEMPLATES[name].title} of {counted(len(wish.vms), 'VM')}.{undo}"
     return draft_of(wish, keys=state.draft.keys, named=False), said
 
 
