@@ -196,9 +196,8 @@ class HostsEngine:
 
     def check(self, plan: Plan) -> None:
         starts = [step.machine for step in plan.steps if isinstance(step, StartMachine)]
-        for machine in starts:
-            if machine.disk_gb is None:
-                self._images.check(machine.image)
+        for image in dict.fromkeys(one.image for one in starts if one.disk_gb is None):
+            self._images.check(image)
 
     def prepare(self, plan: Plan, tell: Listener) -> None:
         starts = [step for step in plan.steps if isinstance(step, StartMachine)]
