@@ -145,7 +145,7 @@ _PROBLEMS: dict[str, tuple[type[LabError], _Say, str]] = {
     "guest-not-ready": (GuestNotReady, _not_ready, "Wait longer, or read its whole console."),
     "guest-loops": (
         GuestNotReady,
-        lambda p: f"it rebooted {markup.counted(p['resets'], 'time')} without getting ready",
+        lambda p: f"it rebooted {p['resets']} times without getting ready",
         "Read its console; then power it off and start it with another image or more memory.",
     ),
     "guest-timeout": (

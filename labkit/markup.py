@@ -21,7 +21,6 @@ GOOD, QUIET, WARN, BAD = "good", "quiet", "warn", "bad"
 # White words on these have a contrast of 4.5 and more, whatever page is behind.
 _GROUNDS = {GOOD: "#1a7f37", QUIET: "#5c6773", WARN: "#8a5a00", BAD: "#c2242d"}
 _SIGNS = {GOOD: "✓", QUIET: "○", WARN: "△", BAD: "✗"}
-LEAST_WIDTH = 20  # characters of a column whose cells are broken into lines
 _LINE = "1px solid rgba(128,128,128,.35)"
 _DIM = "opacity:.75"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -131,11 +130,15 @@ def _cell(value: object, style: str) -> str:
 def text_table(
     rows: Iterable[Sequence[object]], indent: str = "  ", width: int | None = None
 ) -> str:
-    """Rows with aligned columns, in plain text; with `width`, long cells are broken into lines."""
+    """Rows with aligned columns, in plain text.
+
+    With `width`, long cells are broken into lines between words, so that a path can be copied.
+    """
     texts = [[_plain(cell) for cell in row] for row in rows]
     widths = [max(map(len, column), default=0) for column in zip(*texts, strict=True)]
     if width is not None:
-        widths = _narrowed(widths, width - len(indent))
+        least = [max(map(_longest_word, column)) for column in zip(*texts, strict=True)]
+        widths = _narrowed(widths, least, width - len(indent))
         texts = [line for row in texts for line in _broken(row, widths)]
     shown = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -144,18 +147,25 @@ def text_table(
     return "\n".join(f"{indent}{line}".rstrip() for line in shown)
 
 
-def _narrowed(widths: list[int], room: int) -> list[int]:
-    """The widest columns give way until all fit; none becomes so narrow that words are cut up."""
+def _longest_word(cell: str) -> int:
+    return max(map(len, cell.split()), default=0)
+
+
+def _narrowed(widths: list[int], least: list[int], room: int) -> list[int]:
+    """The widest columns give way until all fit, or none can."""
     found = list(widths)
-    while sum(found) + 2 * (len(found) - 1) > room and max(found, default=0) > LEAST_WIDTH:
-        found[found.index(max(found))] -= 1
+    while sum(found) + 2 * (len(found) - 1) > room:
+        wide = [column for column, width in enumerate(found) if width > least[column]]
+        if not wide:
+            break
+        found[max(wide, key=found.__getitem__)] -= 1
     return found
 
 
 def _broken(row: list[str], widths: list[int]) -> Iterator[list[str]]:
     """The lines of one row."""
     cells = [
-        textwrap.wrap(cell, max(width, 1), break_on_hyphens=False) or [""]
+        textwrap.wrap(cell, width, break_on_hyphens=False) if cell.strip() else [""]
         for cell, width in zip(row, widths, strict=True)
     ]
     for line in itertools.zip_longest(*cells, fillvalue=""):

@@ -129,6 +129,15 @@ def test_tables_of_sentences_show_them_whole() -> None:
     assert type(table[table["state"] == "bad"]) is pd.DataFrame
 
 
+def test_what_is_to_be_copied_is_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    command = "LABKIT_DATA_DIR=/home/ada/somewhere/rather/deep"
+    row = {"detail": "words " * 20, "fix": f"See it there: {command} labkit ls", "empty": ""}
+    text = repr(report([row], dict.fromkeys(row, "string"), nothing=""))
+    assert command in text
+    assert text.split().count("words") == 20
+
+
 def test_what_is_done_to_a_table_of_sentences_can_still_be_shown() -> None:
     table = report(
         [{"state": None, "detail": "one\ntwo"}], {"state": "string", "detail": "string"}, nothing=""
